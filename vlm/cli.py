@@ -1,0 +1,293 @@
+"""The command line: reads arguments, calls the rooms below, prints.
+
+Imports inside the commands keep ``vlm --help`` under half a second. Every error a user can cause
+is one line on stderr and exit code 2.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from vlm import __version__
+
+if TYPE_CHECKING:
+    from vlm.session import VLM, AnswerStream
+
+app = typer.Typer(
+    name="vlm",
+    help="Ask questions about images and read documents with Gemma 3's vision-language design.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+train_app = typer.Typer(help="Train the embedded model.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(train_app, name="train")
+
+ModelOption = Annotated[str, typer.Option("--model", "-m", help="mini, a Hub id, a folder or a .gguf file.")]
+PolicyOption = Annotated[str, typer.Option(help="How images are cut: off, gemma3 or adaptive.")]
+MaxWindowsOption = Annotated[
+    int | None, typer.Option(min=1, help="Windows an image at most, the whole image included.")
+]
+MaxTokensOption = Annotated[int, typer.Option(min=1, help="Length of the answer at most.")]
+TemperatureOption = Annotated[float, typer.Option(min=0.0, help="0 chooses the likeliest token.")]
+TopKOption = Annotated[int, typer.Option(min=0, help="Keep the k likeliest tokens; 0 is off.")]
+TopPOption = Annotated[float, typer.Option(help="Keep the likeliest tokens of this probability.")]
+SeedOption = Annotated[int | None, typer.Option(help="Same seed, same text.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+OfflineOption = Annotated[bool, typer.Option("--offline", help="Use only what was downloaded before.")]
+DtypeOption = Annotated[str, typer.Option(help="fp32 or bf16.")]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"vlm {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Options before the command."""
+
+
+@app.command()
+def ask(
+    arguments: Annotated[list[str], typer.Argument(metavar="IMAGE... QUESTION", show_default=False)],
+    model: ModelOption = "mini",
+    policy: PolicyOption = "adaptive",
+    max_windows: MaxWindowsOption = None,
+    max_tokens: MaxTokensOption = 512,
+    temperature: TemperatureOption = 0.0,
+    top_k: TopKOption = 0,
+    top_p: TopPOption = 1.0,
+    seed: SeedOption = None,
+    system: Annotated[str, typer.Option(help="Instructions put before the question.")] = "",
+    dtype: DtypeOption = "fp32",
+    as_json: JsonOption = False,
+    offline: OfflineOption = False,
+) -> None:
+    """Ask a question about one image or several. An image named - is read from standard input."""
+    from vlm.sampling import Sampling
+    from vlm.session import Options
+
+    sources, question = _images_and_question(arguments)
+    sampling = Sampling(temperature=temperature, top_k=top_k, top_p=top_p, seed=seed)
+    options = Options(
+        policy=policy, max_windows=max_windows, max_tokens=max_tokens, sampling=sampling, system=system
+    )
+    images = _opened(sources)
+    vlm, status = _load(model, dtype, offline)
+    _print_answer(lambda: vlm.stream(images, question, options), status, as_json)
+
+
+@app.command()
+def generate(
+    prompt: Annotated[str, typer.Argument(help="Text to continue.")],
+    image: Annotated[list[Path] | None, typer.Option(help="An image before the text; repeatable.")] = None,
+    model: ModelOption = "mini",
+    policy: PolicyOption = "adaptive",
+    max_windows: MaxWindowsOption = None,
+    max_tokens: MaxTokensOption = 128,
+    temperature: TemperatureOption = 0.0,
+    top_k: TopKOption = 0,
+    top_p: TopPOption = 1.0,
+    seed: SeedOption = None,
+    dtype: DtypeOption = "fp32",
+    as_json: JsonOption = False,
+    offline: OfflineOption = False,
+) -> None:
+    """Continue a text without the chat template, for pretrained checkpoints."""
+    from vlm.sampling import Sampling
+    from vlm.session import Options
+
+    sampling = Sampling(temperature=temperature, top_k=top_k, top_p=top_p, seed=seed)
+    options = Options(policy=policy, max_windows=max_windows, max_tokens=max_tokens, sampling=sampling)
+    images = _opened([str(path) for path in image or ()])
+    vlm, status = _load(model, dtype, offline)
+    _print_answer(lambda: vlm.generate(prompt, images, options), status, as_json)
+
+
+@app.command()
+def windows(
+    images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", show_default=False)],
+    policy: PolicyOption = "adaptive",
+    max_windows: MaxWindowsOption = None,
+    window_size: Annotated[int, typer.Option(min=1, help="Side of the encoder's square in pixels.")] = 896,
+    save: Annotated[Path | None, typer.Option(help="Draw the windows on the image, write it here.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show how images are cut into windows."""
+    from pan_and_scan import draw_windows, load_image, named_policy, windows_of
+    from vlm.errors import UsageError
+
+    try:
+        chosen = named_policy(policy, max_windows=max_windows, window_size=window_size)
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+    if save is not None and len(images) > 1:
+        raise UsageError("--save takes one image at a time")
+    for path in images:
+        image = load_image(path)
+        planned = windows_of(image, chosen)
+        if save is not None:
+            _save_image(draw_windows(image, planned), save)
+        shown = [{"box": list(window.box), "kind": window.kind} for window in planned]
+        if as_json:
+            size = {"width": image.width, "height": image.height}
+            print(json.dumps({"file": str(path)} | size | {"policy": chosen.name, "windows": shown}))
+            continue
+        print(f"{path}: {image.width} x {image.height}, policy {chosen.name}, {_counted(len(planned))}")
+        for number, entry in enumerate(shown):
+            left, top, right, bottom = entry["box"]
+            span = f"{left:>6} {top:>6} {right:>6} {bottom:>6}"
+            print(f"  {number:>2}  {entry['kind']:<5}  {span}   {right - left} x {bottom - top}")
+
+
+@app.command()
+def models(as_json: JsonOption = False) -> None:
+    """List the models that are here and those that can be named."""
+    from vlm.weights import cached_models, known_models
+
+    here = cached_models()
+    if as_json:
+        print(json.dumps({"here": [vars(entry) for entry in here], "known": list(known_models())}))
+        return
+    print("On this machine:")
+    for entry in here:
+        print(f"  {entry.name:<28} {entry.size_bytes / 2**20:>9.1f} MiB  {entry.path}")
+    print("Downloaded when first named (Gemma terms apply):")
+    for name in known_models():
+        print(f"  {name}")
+
+
+@app.command()
+def ui(
+    model: ModelOption = "mini",
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")] = 7860,
+    dtype: DtypeOption = "fp32",
+    offline: OfflineOption = False,
+) -> None:
+    """Open the demo in a browser."""
+    from vlm.errors import UsageError
+
+    try:
+        from demos.app import launch
+    except ModuleNotFoundError as error:
+        if error.name and error.name.partition(".")[0] != "gradio":
+            raise
+        raise UsageError("the app needs gradio: pip install 'vlm[ui]'") from None
+    vlm, status = _load(model, dtype, offline)
+    status.clear()
+    launch(vlm, host=host, port=port)
+
+
+def _counted(windows: int) -> str:
+    return "1 window" if windows == 1 else f"{windows} windows"
+
+
+def _images_and_question(arguments: list[str]) -> tuple[list[str], str]:
+    """Split ``IMAGE... QUESTION``; the last argument is the question."""
+    from vlm.errors import UsageError
+
+    *images, question = arguments
+    if not question.strip() or Path(question).is_file():
+        raise UsageError("no question: put it last, in quotes, as in: vlm ask photo.jpg 'What does it say?'")
+    if not images:
+        raise UsageError(
+            "no image: name one before the question, as in: vlm ask photo.jpg 'What does it say?' "
+            "(text alone: vlm generate)"
+        )
+    return images, question
+
+
+def _opened(sources: list[str]) -> list[Any]:
+    """Read every image before the model is loaded, so that a wrong file fails at once."""
+    from pan_and_scan import load_image
+
+    return [load_image(sys.stdin.buffer.read() if source == "-" else source) for source in sources]
+
+
+class _Status:
+    """What is going on, on a terminal's stderr; nothing elsewhere. Gone before the answer begins."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
+
+        columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
+        console = Console(stderr=True)
+        self._bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+        self._task = self._bar.add_task("", total=None)
+
+    def show(self, what: str, done: int = 0, total: int | None = None) -> None:
+        self._bar.start()
+        self._bar.update(self._task, description=what, completed=done, total=total)
+
+    def clear(self) -> None:
+        self._bar.stop()
+
+
+def _load(model: str, dtype: str, offline: bool) -> tuple[VLM, _Status]:
+    from vlm.session import VLM
+
+    status = _Status()
+    status.show(f"loading {model}")
+    try:
+        loaded = VLM.load(model, dtype=dtype, offline=offline)  # type: ignore[arg-type]
+    except BaseException:
+        status.clear()
+        raise
+    loaded.on_window = lambda done, total: status.show("looking", done, total)
+    return loaded, status
+
+
+def _print_answer(start: Callable[[], AnswerStream], status: _Status, as_json: bool) -> None:
+    """Stream to the terminal, or print one JSON object."""
+    try:
+        stream = start()
+        status.show("reading")
+        if as_json:
+            answer = stream.read()
+            status.clear()
+            print(json.dumps(answer.to_json(), ensure_ascii=False))
+            return
+        for piece in stream:
+            status.clear()
+            print(piece, end="", flush=True)
+    finally:
+        status.clear()
+    print()
+    assert stream.answer is not None
+    if stream.answer.finish_reason != "stop":
+        why = {"length": "stopped at --max-tokens", "context": "stopped: the model's context is full"}
+        print(f"[{why[stream.answer.finish_reason]}]", file=sys.stderr)
+
+
+def main() -> None:
+    """Entry point of the ``vlm`` script."""
+    from vlm.errors import ImageError, VlmError
+
+    try:
+        app()
+    except (VlmError, ImageError) as error:
+        print(f"vlm: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("\nvlm: stopped", file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:
+        # The reader (head, less) went away; a second complaint at exit would be noise.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)

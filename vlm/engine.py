@@ -1,0 +1,165 @@
+"""The one wiring point: a loaded checkpoint and the path from crops to tokens.
+
+Nothing here knows of files, questions or turns; ``session`` does.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Self
+
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from vlm.cache import KVCache
+from vlm.config import ModelConfig
+from vlm.errors import PromptError, UsageError
+from vlm.gemma import GemmaDecoder
+from vlm.generate import Generation, Limits, Token, check_fits, prefill
+from vlm.pixels import to_pixels
+from vlm.projector import Projector
+from vlm.prompt import PromptPlan
+from vlm.sampling import Sampler, Sampling
+from vlm.siglip import SiglipEncoder
+from vlm.tokenizer import GemmaTokenizer
+from vlm.weights import gguf_config, load_gguf_into, load_into, resolve
+
+Dtype = Literal["fp32", "bf16"]
+DTYPES: dict[Dtype, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16}
+
+
+class Vision(nn.Module):
+    """Encoder and projector of a multimodal checkpoint."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        assert config.vision is not None
+        self.encoder = SiglipEncoder(config.vision)
+        self.projector = Projector(
+            config.vision.hidden_size, config.text.hidden_size, config.mm_tokens_per_image
+        )
+
+    def forward(self, pixels_NCHW: Tensor) -> Tensor:
+        """[N, 3, S, S] to soft tokens [N, tokens, hidden_size]."""
+        soft: Tensor = self.projector(self.encoder(pixels_NCHW))
+        return soft
+
+
+@dataclass(frozen=True)
+class Engine:
+    """A checkpoint ready to run.
+
+    Attributes:
+        name: what the user called it.
+        vision: None for a text-only checkpoint.
+        load_seconds: time the loading took.
+    """
+
+    name: str
+    config: ModelConfig
+    tokenizer: GemmaTokenizer
+    vision: Vision | None
+    decoder: GemmaDecoder
+    dtype: torch.dtype
+    load_seconds: float = 0.0
+
+    @classmethod
+    def load(cls, name: str | Path, *, dtype: Dtype = "fp32", offline: bool = False) -> Self:
+        """Load a Hub id, a folder, a ``.gguf`` file or ``mini``.
+
+        Raises:
+            HubError: the repository can't be had.
+            CheckpointError: what was found is no complete Gemma 3 checkpoint.
+        """
+        if dtype not in DTYPES:
+            raise UsageError(f"unknown dtype {dtype!r}: use one of {', '.join(DTYPES)}")
+        started = time.perf_counter()
+        path = resolve(str(name), offline=offline)
+        gguf = path.suffix == ".gguf"
+        config = gguf_config(path) if gguf else ModelConfig.from_folder(path)
+        with torch.device("meta"):
+            decoder = GemmaDecoder(config.text)
+            vision = Vision(config) if config.vision is not None else None
+        if gguf:
+            load_gguf_into(decoder, path, dtype=DTYPES[dtype])
+            tokenizer = GemmaTokenizer.from_gguf(path)
+        else:
+            modules: dict[str, nn.Module] = {"text": decoder}
+            if vision is not None:
+                modules |= {"vision": vision.encoder, "projector": vision.projector}
+            load_into(modules, path, dtype=DTYPES[dtype])
+            tokenizer = GemmaTokenizer.from_folder(path)
+        return cls(
+            name=str(name), config=config, tokenizer=tokenizer, vision=vision, decoder=decoder.eval(),
+            dtype=DTYPES[dtype], load_seconds=time.perf_counter() - started,
+        )  # fmt: skip
+
+    @property
+    def window_size(self) -> int:
+        """Side of the encoder's square in pixels."""
+        return self._vision_of("an image").encoder.config.image_size
+
+    @torch.inference_mode()
+    def encode(self, crops: Sequence[Image.Image]) -> Tensor:
+        """Windows to soft tokens: [N, tokens, hidden_size]."""
+        vision = self._vision_of("an image")
+        pixels_NCHW = to_pixels(crops, vision.encoder.config.image_size).to(self.dtype)
+        soft_NTD: Tensor = vision(pixels_NCHW)
+        return soft_NTD
+
+    @torch.inference_mode()
+    def embed(self, plan: PromptPlan, soft_NTD: Tensor | None) -> Tensor:
+        """Embeddings of a prompt with its soft tokens in place.
+
+        Args:
+            plan: ids and image spans.
+            soft_NTD: [spans, tokens, hidden_size], in the order of the spans.
+
+        Returns:
+            [T, hidden_size].
+        """
+        ids = torch.tensor(plan.ids)
+        for span in plan.spans:  # the image id may lie outside the embedding (text-only vocabularies)
+            ids[span.start : span.end] = self.config.text.pad_token_id
+        hidden_TD = self.decoder.embed(ids)
+        count = 0 if soft_NTD is None else soft_NTD.shape[0]
+        assert count == len(plan.spans), (count, len(plan.spans))
+        if soft_NTD is not None:
+            for span, soft_TD in zip(plan.spans, soft_NTD, strict=True):
+                hidden_TD[span.start : span.end] = soft_TD
+        return hidden_TD
+
+    def new_cache(self) -> KVCache:
+        """An empty cache for one conversation."""
+        return KVCache(self.config.text, dtype=self.dtype)
+
+    def start(
+        self, plan: PromptPlan, hidden_TD: Tensor, cache: KVCache, sampling: Sampling, max_tokens: int
+    ) -> tuple[Generation, Iterator[Token]]:
+        """Read the prompt and return the generation and its tokens.
+
+        Args:
+            plan: the prompt.
+            hidden_TD: its embeddings, from ``embed``.
+            cache: empty, or holding a prefix of the prompt that ends outside an image.
+            sampling: how to choose tokens.
+            max_tokens: length of the answer at most.
+        """
+        context = self.config.text.max_position_embeddings
+        check_fits(len(plan.ids), context)
+        logits_V = prefill(self.decoder, hidden_TD, plan.spans, cache)
+        limits = Limits(self.config.stop_ids, max_tokens, context)
+        generation = Generation(self.decoder, cache, Sampler(sampling), limits, plan.ids)
+        return generation, generation.run(logits_V)
+
+    def _vision_of(self, wanted: str) -> Vision:
+        if self.vision is None:
+            raise PromptError(
+                f"{self.name} reads text only and was given {wanted}: use a checkpoint with vision "
+                "(mini, or google/gemma-3-4b-it and larger)"
+            )
+        return self.vision

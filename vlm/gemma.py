@@ -1,0 +1,87 @@
+"""Gemma 3 decoder: embeddings in, hidden states out, logits on demand.
+
+Text ids and soft tokens meet as embeddings, so the decoder knows nothing of images but which
+positions form a span. Source: arXiv 2503.19786; parameter names are the Hub's
+(``language_model.model.`` or ``model.`` cut off).
+"""
+
+from __future__ import annotations
+
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from vlm.cache import KVCache
+from vlm.config import LayerType, TextConfig
+from vlm.layers import DecoderLayer, LayerInputs, RMSNorm
+from vlm.masks import Queries, attention_mask, is_plain_causal, window_of
+from vlm.rope import inverse_frequencies, rope_tables
+
+class GemmaDecoder(nn.Module):
+    """The decoder of any size.
+
+    Args:
+        config: shape; may be built on the meta device, RoPE tables are made at first use.
+    """
+
+    def __init__(self, config: TextConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size, config.pad_token_id)
+        self.layers = nn.ModuleList(DecoderLayer(config, i) for i in range(config.num_hidden_layers))
+        self.norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
+        self._inverse: dict[LayerType, Tensor] = {}
+
+    def embed(self, ids_BT: Tensor) -> Tensor:
+        """Scaled embeddings of text ids: [B, T, hidden_size]. The factor is cast first."""
+        weight = self.embed_tokens.weight
+        scale = torch.tensor(self.config.hidden_size**0.5, dtype=weight.dtype)
+        return cast(Tensor, self.embed_tokens(ids_BT)) * scale
+
+    def forward(self, hidden_BTD: Tensor, queries: Queries, cache: KVCache | None = None) -> Tensor:
+        """Run one chunk of positions through all layers.
+
+        Args:
+            hidden_BTD: embeddings and soft tokens of the chunk, [1, T, hidden_size] with a cache,
+                any batch of equal layout without.
+            queries: the chunk's positions and the prompt's image spans; ``queries.start`` equals
+                ``cache.length``. No span may reach past ``queries.end``.
+            cache: filled and advanced where given; without it the chunk is the whole sequence.
+
+        Returns:
+            [B, T, hidden_size] after the final norm.
+        """
+        assert hidden_BTD.shape[1] == len(queries), (hidden_BTD.shape, queries)
+        assert queries.start == (cache.length if cache else 0), queries
+        cut = [s for s in queries.spans if s.start < queries.end < s.end]
+        assert not cut, f"the chunk ends inside an image: {cut}"
+        if cache is not None:
+            cache.prepare(len(queries))
+        inputs = {
+            kind: self.layer_inputs(kind, cache.key_start(kind) if cache else 0, queries, hidden_BTD.dtype)
+            for kind in dict.fromkeys(self.config.layer_types)
+        }
+        for kind, layer in zip(self.config.layer_types, self.layers, strict=True):
+            hidden_BTD = layer(hidden_BTD, inputs[kind], cache)
+        if cache is not None:
+            cache.advance(len(queries))
+        return cast(Tensor, self.norm(hidden_BTD))
+
+    def layer_inputs(
+        self, kind: LayerType, key_start: int, queries: Queries, dtype: torch.dtype
+    ) -> LayerInputs:
+        """RoPE tables and mask of one layer type for one chunk."""
+        if kind not in self._inverse:
+            self._inverse[kind] = inverse_frequencies(self.config, kind)
+        positions = torch.arange(queries.start, queries.end)
+        cos, sin = rope_tables(self._inverse[kind], positions, dtype)
+        window = window_of(kind, self.config.sliding_window)
+        if is_plain_causal(queries, key_start, window):
+            return LayerInputs(cos, sin, None, causal=True)
+        return LayerInputs(cos, sin, attention_mask(queries, key_start, window), causal=False)
+
+    def logits(self, hidden_BTD: Tensor) -> Tensor:
+        """Scores over the vocabulary from the tied head: [..., vocab_size]."""
+        return F.linear(hidden_BTD, self.embed_tokens.weight)

@@ -1,0 +1,128 @@
+"""Prefill, decode one token, an iterator of tokens.
+
+The prompt is read in chunks that never split an image, so that an image sees itself whole and no
+mask is larger than one chunk by the keys before it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from vlm.cache import KVCache
+from vlm.errors import PromptError
+from vlm.gemma import GemmaDecoder
+from vlm.masks import Queries, Span
+from vlm.sampling import Sampler
+
+FinishReason = Literal["stop", "length", "context"]
+CHUNK = 512  # tokens a prefill step; an image makes it longer
+
+
+@dataclass(frozen=True)
+class Token:
+    """One generated token."""
+
+    id: int
+    logprob: float  # natural log of its probability before temperature and cuts
+
+
+@dataclass(frozen=True)
+class Limits:
+    """When to stop."""
+
+    stop_ids: frozenset[int]
+    max_tokens: int
+    context: int  # positions the model was made for (max_position_embeddings)
+
+
+def chunks(start: int, end: int, spans: Sequence[Span], size: int = CHUNK) -> Iterator[tuple[int, int]]:
+    """Cut positions ``[start, end)`` into runs of about ``size`` that end outside images."""
+    while start < end:
+        stop = min(start + size, end)
+        for span in spans:
+            if span.start < stop < span.end:
+                # Stop before the image if that leaves something, else take it whole.
+                stop = span.start if span.start > start else span.end
+        yield start, stop
+        start = stop
+
+
+@torch.inference_mode()
+def prefill(decoder: GemmaDecoder, hidden_TD: Tensor, spans: tuple[Span, ...], cache: KVCache) -> Tensor:
+    """Read the prompt from ``cache.length`` on.
+
+    Args:
+        decoder: the model.
+        hidden_TD: [T, hidden_size] embeddings and soft tokens of the whole prompt.
+        spans: its images.
+        cache: may already hold a prefix of the prompt, which is not computed again.
+
+    Returns:
+        Logits after the last token: [vocab_size].
+    """
+    total = hidden_TD.shape[0]
+    assert cache.length < total, (cache.length, total)
+    last = hidden_TD[:0]
+    for start, end in chunks(cache.length, total, spans):
+        last = decoder(hidden_TD[None, start:end], Queries(start, end, spans), cache)[0, -1]
+    return decoder.logits(last)
+
+
+@torch.inference_mode()
+def decode_one(decoder: GemmaDecoder, token: int, cache: KVCache) -> Tensor:
+    """Read one token, return the logits after it: [vocab_size]."""
+    position = cache.length
+    hidden = decoder.embed(torch.tensor([[token]]))
+    return decoder.logits(decoder(hidden, Queries(position, position + 1), cache)[0, -1])
+
+
+@dataclass
+class Generation:
+    """An iterator of tokens that knows why it ended.
+
+    Stop ids end it and are not yielded. ``finish_reason`` is set when it has ended.
+    """
+
+    decoder: GemmaDecoder
+    cache: KVCache
+    sampler: Sampler
+    limits: Limits
+    prompt: Sequence[int]
+    finish_reason: FinishReason | None = None
+    ids: list[int] = field(default_factory=list)
+
+    def run(self, logits_V: Tensor) -> Iterator[Token]:
+        """Generate from the logits after the prompt."""
+        while True:
+            token = self.sampler.pick(logits_V, [*self.prompt, *self.ids])
+            if token in self.limits.stop_ids:
+                self.finish_reason = "stop"
+                return
+            logprob = float(logits_V.float().log_softmax(-1)[token])
+            self.ids.append(token)
+            yield Token(token, logprob)
+            if len(self.ids) >= self.limits.max_tokens:
+                self.finish_reason = "length"
+                return
+            if self.cache.length >= self.limits.context:
+                self.finish_reason = "context"
+                return
+            logits_V = decode_one(self.decoder, token, self.cache)
+
+
+def check_fits(prompt_tokens: int, context: int) -> None:
+    """Refuse a prompt that leaves no room for an answer.
+
+    Raises:
+        PromptError: names both lengths and what to leave out.
+    """
+    if prompt_tokens >= context:
+        raise PromptError(
+            f"the prompt is {prompt_tokens} tokens long and the model's context holds {context}: "
+            "use fewer images, fewer windows (--max-windows) or a shorter question"
+        )

@@ -1,0 +1,342 @@
+"""What people do with an engine: ask about images, stream the answer, hold a conversation."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from pan_and_scan import Policy, Window, crop, load_image, named_policy, windows_of
+from pan_and_scan.image import ImageSource
+from vlm.cache import KVCache
+from vlm.engine import Dtype, Engine
+from vlm.errors import PromptError, UsageError
+from vlm.generate import FinishReason
+from vlm.prompt import ImagePart, PromptPlan, Turn, plan_chat, plan_raw
+from vlm.sampling import Sampling
+from vlm.stream import TextStream
+
+Images = ImageSource | Sequence[ImageSource]
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a question is answered."""
+
+    policy: str = "adaptive"  # off | gemma3 | adaptive
+    max_windows: int | None = None  # windows an image, the whole one included; None: the policy's own
+    max_tokens: int = 512
+    sampling: Sampling = field(default_factory=Sampling)
+    stop: tuple[str, ...] = ()  # strings that end the answer
+    system: str = ""  # system text of a chat
+
+    def __post_init__(self) -> None:
+        if self.max_tokens < 1:
+            raise UsageError(f"max_tokens must be 1 or more, not {self.max_tokens}")
+
+
+@dataclass(frozen=True)
+class UsedWindow:
+    """A window of one of the question's images; blank ones were not read."""
+
+    image: int  # index of the image, from 0
+    window: Window
+
+
+@dataclass(frozen=True)
+class Usage:
+    """Token counts."""
+
+    prompt_tokens: int  # image tokens included
+    image_tokens: int
+    completion_tokens: int
+
+
+@dataclass(frozen=True)
+class Timings:
+    """Seconds each stage took."""
+
+    load: float
+    encode: float
+    prefill: float
+    decode: float
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An answer and how it came about."""
+
+    text: str
+    model: str
+    finish_reason: FinishReason
+    windows: tuple[UsedWindow, ...]
+    usage: Usage
+    timings: Timings
+
+    def to_json(self) -> dict[str, Any]:
+        """The object ``vlm ask --json`` prints."""
+        return {
+            "answer": self.text,
+            "model": self.model,
+            "finish_reason": self.finish_reason,
+            "windows": [
+                {"image": used.image, "box": list(used.window.box), "kind": used.window.kind}
+                for used in self.windows
+            ],
+            "usage": vars(self.usage),
+            "timings": {name: round(seconds, 4) for name, seconds in vars(self.timings).items()},
+        }
+
+
+class AnswerStream:
+    """Pieces of text as they come; ``answer`` is there once they are all read.
+
+    Stopping early is leaving the loop: nothing runs between pieces.
+    """
+
+    def __init__(self, pieces: Iterator[str | Answer]) -> None:
+        self._pieces = pieces
+        self.answer: Answer | None = None
+
+    def __iter__(self) -> Iterator[str]:
+        for piece in self._pieces:
+            if isinstance(piece, Answer):
+                self.answer = piece
+            else:
+                yield piece
+
+    def read(self) -> Answer:
+        """Read to the end and return the answer."""
+        for _ in self:
+            pass
+        assert self.answer is not None
+        return self.answer
+
+
+@dataclass(frozen=True)
+class _Looked:
+    """Images that were cut and encoded."""
+
+    parts: tuple[ImagePart, ...]
+    windows: tuple[UsedWindow, ...]
+    soft_NTD: Tensor | None
+    seconds: float
+
+
+class VLM:
+    """A model to ask.
+
+    >>> model = VLM.load("mini")
+    >>> model.ask("receipt.png", "What is the total?").text  # doctest: +SKIP
+    """
+
+    def __init__(self, engine: Engine, on_window: Callable[[int, int], None] | None = None) -> None:
+        self.engine = engine
+        self.on_window = on_window  # told (windows encoded, windows in all) while images are read
+
+    @classmethod
+    def load(cls, name_or_path: str | Path = "mini", *, dtype: Dtype = "fp32", offline: bool = False) -> Self:
+        """Load a Hub id, a folder, a ``.gguf`` file or the embedded ``mini``.
+
+        Raises:
+            HubError: the repository can't be had.
+            CheckpointError: what was found is no complete Gemma 3 checkpoint.
+        """
+        return cls(Engine.load(name_or_path, dtype=dtype, offline=offline))
+
+    def ask(
+        self, images: Images, question: str, options: Options | None = None, **changes: Any
+    ) -> Answer:
+        """Answer a question about one image or several.
+
+        Args:
+            images: a path, bytes, file object or PIL image, or a sequence of them.
+            question: what to ask.
+            options: how; single fields may be given as keywords instead (``policy="off"``).
+
+        Raises:
+            ImageError: an image can't be read.
+            PromptError: no question, or too long for the context.
+            UsageError: an option out of range.
+        """
+        return self.stream(images, question, options, **changes).read()
+
+    def stream(
+        self, images: Images, question: str, options: Options | None = None, **changes: Any
+    ) -> AnswerStream:
+        """Like ``ask``, giving the text piece by piece. Images are read when it is called."""
+        return self.chat(options, **changes).stream(question, images)
+
+    def generate(
+        self, prompt: str, images: Images = (), options: Options | None = None, **changes: Any
+    ) -> AnswerStream:
+        """Continue a prompt without the chat template, for pretrained checkpoints.
+
+        Images stand before the text. BOS is added.
+        """
+        options = _changed(options, changes)
+        looked = self._look(_as_list(images), options)
+        plan = plan_raw(self.engine.tokenizer, (*looked.parts, prompt), self._tokens_per_image)
+        return AnswerStream(_run(self.engine, plan, looked, self.engine.new_cache(), options))
+
+    def chat(self, options: Options | None = None, **changes: Any) -> Chat:
+        """Begin a conversation."""
+        return Chat(self, _changed(options, changes))
+
+    @property
+    def _tokens_per_image(self) -> int:
+        return self.engine.config.mm_tokens_per_image
+
+    def _look(self, sources: Sequence[ImageSource], options: Options) -> _Looked:
+        """Cut the images into windows and encode them."""
+        started = time.perf_counter()
+        if not sources:
+            return _Looked((), (), None, 0.0)
+        policy = self._policy(options)
+        parts: list[ImagePart] = []
+        windows: list[UsedWindow] = []
+        crops: list[Image.Image] = []
+        for index, source in enumerate(sources):
+            image = load_image(source)
+            planned = windows_of(image, policy)
+            cut = crop(image, planned)
+            parts.append(ImagePart(len(cut)))
+            crops.extend(cut)
+            windows.extend(UsedWindow(index, window) for window in planned)
+        soft: list[Tensor] = []
+        for done, cut_out in enumerate(crops):
+            if self.on_window is not None:
+                self.on_window(done, len(crops))
+            soft.append(self.engine.encode([cut_out]))
+        soft_NTD = torch.cat(soft)
+        return _Looked(tuple(parts), tuple(windows), soft_NTD, time.perf_counter() - started)
+
+    def _policy(self, options: Options) -> Policy:
+        try:
+            return named_policy(
+                options.policy, max_windows=options.max_windows, window_size=self.engine.window_size
+            )
+        except ValueError as error:
+            raise UsageError(str(error)) from None
+
+
+class Chat:
+    """A conversation; the only place that keeps state.
+
+    What was read before is not read again: the cache is cut back to the common prefix of the old
+    prompt and the new one.
+    """
+
+    def __init__(self, model: VLM, options: Options) -> None:
+        self._model = model
+        self._options = options
+        self._cache: KVCache = model.engine.new_cache()
+        self._cached_ids: tuple[int, ...] = ()
+        self._looks: list[_Looked] = []
+        system = (Turn("system", (options.system,)),) if options.system else ()
+        self.turns: tuple[Turn, ...] = system
+
+    def ask(self, question: str, images: Images = ()) -> Answer:
+        """Ask the next question, about earlier images or new ones."""
+        return self.stream(question, images).read()
+
+    def stream(self, question: str, images: Images = ()) -> AnswerStream:
+        """Like ``ask``, giving the text piece by piece.
+
+        The turn counts once the stream was read to its end; a stream left early leaves the
+        conversation as it was before.
+        """
+        if not question.strip():
+            raise PromptError("no question: say what you want to know about the image")
+        engine = self._model.engine
+        looked = self._model._look(_as_list(images), self._options)
+        turns = (*self.turns, Turn("user", (*looked.parts, question)))
+        plan = plan_chat(engine.tokenizer, turns, engine.config.mm_tokens_per_image)
+        return AnswerStream(self._answer(turns, plan, looked))
+
+    def _answer(self, turns: tuple[Turn, ...], plan: PromptPlan, looked: _Looked) -> Iterator[str | Answer]:
+        engine = self._model.engine
+        looks = [*self._looks, looked]
+        soft = [look.soft_NTD for look in looks if look.soft_NTD is not None]
+        everything = replace(looked, soft_NTD=torch.cat(soft) if soft else None)
+        self._keep_prefix(plan)
+        for piece in _run(engine, plan, everything, self._cache, self._options):
+            if isinstance(piece, Answer):
+                piece = replace(piece, text=piece.text.strip())
+                self.turns = (*turns, Turn("assistant", (piece.text,)))
+                self._looks = looks
+            yield piece
+
+    def _keep_prefix(self, plan: PromptPlan) -> None:
+        """Cut the cache back to what the new prompt shares with the old one."""
+        same = 0
+        # The last token is always computed: its logits begin the answer.
+        for old, new in zip(self._cached_ids, plan.ids[:-1], strict=False):
+            if old != new:
+                break
+            same += 1
+        same = min(same, self._cache.length)
+        for span in plan.spans:
+            if span.start < same < span.end:
+                same = span.start
+        self._cache.truncate(same)
+        self._cached_ids = plan.ids
+
+
+def _run(
+    engine: Engine, plan: PromptPlan, looked: _Looked, cache: KVCache, options: Options
+) -> Iterator[str | Answer]:
+    """Generate; yields pieces of text, then the answer."""
+    started = time.perf_counter()
+    hidden_TD = engine.embed(plan, looked.soft_NTD)
+    generation, tokens = engine.start(plan, hidden_TD, cache, options.sampling, options.max_tokens)
+    prefilled = time.perf_counter()
+    text = TextStream(engine.tokenizer.token_bytes, options.stop)
+    for token in tokens:
+        piece = text.push(token.id)
+        if piece:
+            yield piece
+        if text.stopped:
+            generation.finish_reason = "stop"
+            break
+    rest = text.finish()
+    if rest:
+        yield rest
+    assert generation.finish_reason is not None
+    yield Answer(
+        text=text.text,
+        model=engine.name,
+        finish_reason=generation.finish_reason,
+        windows=looked.windows,
+        usage=Usage(
+            prompt_tokens=len(plan.ids),
+            image_tokens=sum(span.end - span.start for span in plan.spans),
+            completion_tokens=len(generation.ids),
+        ),
+        timings=Timings(
+            load=engine.load_seconds,
+            encode=looked.seconds,
+            prefill=prefilled - started,
+            decode=time.perf_counter() - prefilled,
+        ),
+    )
+
+
+def _as_list(images: Images) -> list[ImageSource]:
+    if isinstance(images, Sequence) and not isinstance(images, (str, bytes, bytearray)):
+        return list(images)
+    return [images]  # type: ignore[list-item]
+
+
+def _changed(options: Options | None, changes: dict[str, Any]) -> Options:
+    try:
+        return replace(options or Options(), **changes)
+    except TypeError:
+        known = ", ".join(Options.__dataclass_fields__)
+        raise UsageError(f"unknown option {', '.join(changes)}: options are {known}") from None

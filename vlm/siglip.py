@@ -1,0 +1,118 @@
+"""SigLIP vision tower: pixels to one vector a patch.
+
+Parameter names are the Hub's (``vision_tower.vision_model.`` cut off), so loading renames nothing.
+Source: arXiv 2303.15343 (SigLIP), 2503.19786 section 2.1 (Gemma 3: no pooling head, post-LayerNorm
+kept); ``transformers`` ``modeling_siglip.py`` for the names.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from vlm.config import VisionConfig
+
+
+class SiglipEmbeddings(nn.Module):
+    """Patches of pixels plus learned positions."""
+
+    def __init__(self, config: VisionConfig) -> None:
+        super().__init__()
+        self.patch_embedding = nn.Conv2d(
+            config.num_channels, config.hidden_size, config.patch_size, stride=config.patch_size
+        )
+        self.position_embedding = nn.Embedding(config.patches_per_side**2, config.hidden_size)
+
+    def forward(self, pixels_NCHW: Tensor) -> Tensor:
+        patches_NDhw = self.patch_embedding(pixels_NCHW)
+        patches_NPD = patches_NDhw.flatten(2).transpose(1, 2)  # row by row: P = h * w
+        return patches_NPD + self.position_embedding.weight
+
+
+class SiglipAttention(nn.Module):
+    """Full attention over the patches of one window."""
+
+    def __init__(self, config: VisionConfig) -> None:
+        super().__init__()
+        self.heads = config.num_attention_heads
+        width = config.hidden_size
+        self.q_proj = nn.Linear(width, width)
+        self.k_proj = nn.Linear(width, width)
+        self.v_proj = nn.Linear(width, width)
+        self.out_proj = nn.Linear(width, width)
+
+    def forward(self, hidden_NPD: Tensor) -> Tensor:
+        n, p, d = hidden_NPD.shape
+
+        def split(x: Tensor) -> Tensor:
+            return x.view(n, p, self.heads, d // self.heads).transpose(1, 2)  # [N, H, P, d/H]
+
+        q, k, v = split(self.q_proj(hidden_NPD)), split(self.k_proj(hidden_NPD)), self.v_proj(hidden_NPD)
+        mixed_NHPd = F.scaled_dot_product_attention(q, k, split(v))
+        return self.out_proj(mixed_NHPd.transpose(1, 2).reshape(n, p, d))
+
+
+class SiglipMLP(nn.Module):
+    """Two linear layers around GELU (tanh form)."""
+
+    def __init__(self, config: VisionConfig) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(config.hidden_size, config.intermediate_size)
+        self.fc2 = nn.Linear(config.intermediate_size, config.hidden_size)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        return self.fc2(F.gelu(self.fc1(hidden), approximate="tanh"))
+
+
+class SiglipLayer(nn.Module):
+    """Pre-norm transformer block."""
+
+    def __init__(self, config: VisionConfig) -> None:
+        super().__init__()
+        self.layer_norm1 = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.self_attn = SiglipAttention(config)
+        self.layer_norm2 = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.mlp = SiglipMLP(config)
+
+    def forward(self, hidden_NPD: Tensor) -> Tensor:
+        hidden_NPD = hidden_NPD + self.self_attn(self.layer_norm1(hidden_NPD))
+        return hidden_NPD + self.mlp(self.layer_norm2(hidden_NPD))
+
+
+class SiglipLayers(nn.Module):
+    """The stack; a module of its own because the Hub's names have one."""
+
+    def __init__(self, config: VisionConfig) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(SiglipLayer(config) for _ in range(config.num_hidden_layers))
+
+
+class SiglipEncoder(nn.Module):
+    """Windows to patch vectors.
+
+    Args:
+        config: shape of the tower.
+    """
+
+    def __init__(self, config: VisionConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.embeddings = SiglipEmbeddings(config)
+        self.encoder = SiglipLayers(config)
+        self.post_layernorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+
+    def forward(self, pixels_NCHW: Tensor) -> Tensor:
+        """Encode windows.
+
+        Args:
+            pixels_NCHW: [N, 3, S, S] in [-1, 1], RGB, S = ``image_size``.
+
+        Returns:
+            [N, patches, hidden_size], patches row by row from the top left.
+        """
+        side = self.config.image_size
+        assert pixels_NCHW.shape[1:] == (self.config.num_channels, side, side), pixels_NCHW.shape
+        hidden_NPD = self.embeddings(pixels_NCHW)
+        for layer in self.encoder.layers:
+            hidden_NPD = layer(hidden_NPD)
+        return self.post_layernorm(hidden_NPD)

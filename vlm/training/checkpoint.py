@@ -1,0 +1,108 @@
+"""The embedded model's shape, and its checkpoint written as the Hub writes Gemma 3.
+
+``transformers``, vLLM and this project load the folder alike: Hub tensor names, ``config.json``,
+tokenizer, processor and chat template. Weights are bfloat16, the type they were multiplied in while
+training, so storing loses nothing that was learnt.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+
+from vlm.engine import Vision
+from vlm.gemma import GemmaDecoder
+from vlm.tokenizer import GemmaTokenizer
+from vlm.training.tokenizer import build_mini_tokenizer
+
+IMAGE_SIZE, PATCH_SIZE, TOKENS = 224, 14, 64  # pixels, pixels, soft tokens a window
+
+_VISION = {
+    "model_type": "siglip_vision_model",
+    "hidden_size": 192,
+    "intermediate_size": 768,
+    "num_hidden_layers": 6,
+    "num_attention_heads": 3,
+    "image_size": IMAGE_SIZE,
+    "patch_size": PATCH_SIZE,
+    "num_channels": 3,
+    "layer_norm_eps": 1e-6,
+    "hidden_act": "gelu_pytorch_tanh",
+    "vision_use_head": False,
+}
+_TEXT = {
+    "model_type": "gemma3_text",
+    "hidden_size": 256,
+    "intermediate_size": 768,
+    "num_hidden_layers": 6,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 64,
+    "query_pre_attn_scalar": 64,
+    "sliding_window": 1024,
+    "sliding_window_pattern": 6,
+    "max_position_embeddings": 8192,
+    "rms_norm_eps": 1e-6,
+    "rope_theta": 1_000_000.0,
+    "rope_local_base_freq": 10_000.0,
+    "hidden_activation": "gelu_pytorch_tanh",
+    "tie_word_embeddings": True,
+}
+
+
+def write_skeleton(folder: Path) -> None:
+    """Everything of the checkpoint but its weights: what training starts from."""
+    build_mini_tokenizer(folder, image_size=IMAGE_SIZE, image_seq_length=TOKENS)
+    tokenizer = GemmaTokenizer.from_folder(folder)
+    special = tokenizer.special
+    stops = [special.eos, special.end_of_turn]
+    text = _TEXT | {
+        "vocab_size": tokenizer.vocab_size,
+        "bos_token_id": special.bos,
+        "eos_token_id": special.eos,
+        "pad_token_id": special.pad,
+    }
+    config = {
+        "architectures": ["Gemma3ForConditionalGeneration"],
+        "model_type": "gemma3",
+        "dtype": "bfloat16",
+        "boi_token_index": special.start_of_image,
+        "eoi_token_index": special.end_of_image,
+        "image_token_index": special.image_soft,
+        "eos_token_id": stops,
+        "mm_tokens_per_image": TOKENS,
+        "text_config": text,
+        "vision_config": _VISION,
+    }
+    _write(folder / "config.json", config)
+    generation = {"bos_token_id": special.bos, "eos_token_id": stops, "pad_token_id": special.pad}
+    _write(folder / "generation_config.json", generation | {"do_sample": False})
+
+
+def write_weights(folder: Path, vision: Vision, decoder: GemmaDecoder) -> Path:
+    """Write ``model.safetensors`` beside the skeleton, under the Hub's names.
+
+    Returns:
+        The path of the file.
+    """
+    parts = {
+        "vision_tower.vision_model.": vision.encoder,
+        "multi_modal_projector.": vision.projector,
+        "language_model.model.": decoder,
+    }
+    tensors = {
+        prefix + name: tensor.detach().to(torch.bfloat16).contiguous()
+        for prefix, module in parts.items()
+        for name, tensor in module.state_dict().items()
+    }
+    path = folder / "model.safetensors"
+    save_file(tensors, path, metadata={"format": "pt"})
+    return path
+
+
+def _write(path: Path, value: dict[str, Any]) -> None:
+    path.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
