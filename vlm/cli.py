@@ -11,14 +11,21 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
 
 import typer
 
 from vlm import __version__
+from vlm.cli_train import eval_app, train_app
 
 if TYPE_CHECKING:
+    from PIL import Image
+
     from vlm.session import VLM, AnswerStream
+
+_INTERRUPTED = 130  # typer's status after Ctrl-C, the shells' own
+# click's UsageError, the base of all its complaints; newer typers carry their own copy of click.
+_BadArguments: Any = typer.BadParameter.__mro__[1]
 
 app = typer.Typer(
     name="vlm",
@@ -28,8 +35,12 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-train_app = typer.Typer(help="Train the embedded model.", no_args_is_help=True, rich_markup_mode=None)
+
 app.add_typer(train_app, name="train")
+app.add_typer(eval_app, name="eval")
+
+# Formats that a picture of windows can be saved in.
+_SAVED = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
 
 ModelOption = Annotated[str, typer.Option("--model", "-m", help="mini, a Hub id, a folder or a .gguf file.")]
 PolicyOption = Annotated[str, typer.Option(help="How images are cut: off, gemma3 or adaptive.")]
@@ -40,7 +51,7 @@ MaxTokensOption = Annotated[int, typer.Option(min=1, help="Length of the answer 
 TemperatureOption = Annotated[float, typer.Option(min=0.0, help="0 chooses the likeliest token.")]
 TopKOption = Annotated[int, typer.Option(min=0, help="Keep the k likeliest tokens; 0 is off.")]
 TopPOption = Annotated[float, typer.Option(help="Keep the likeliest tokens of this probability.")]
-SeedOption = Annotated[int | None, typer.Option(help="Same seed, same text.")]
+SeedOption = Annotated[int | None, typer.Option(min=0, max=2**63 - 1, help="Same seed, same text.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 OfflineOption = Annotated[bool, typer.Option("--offline", help="Use only what was downloaded before.")]
 DtypeOption = Annotated[str, typer.Option(help="fp32 or bf16.")]
@@ -78,15 +89,16 @@ def ask(
     offline: OfflineOption = False,
 ) -> None:
     """Ask a question about one image or several. An image named - is read from standard input."""
+    sources, question = _images_and_question(arguments)
+    images = _opened(sources)
+
     from vlm.sampling import Sampling
     from vlm.session import Options
 
-    sources, question = _images_and_question(arguments)
     sampling = Sampling(temperature=temperature, top_k=top_k, top_p=top_p, seed=seed)
     options = Options(
         policy=policy, max_windows=max_windows, max_tokens=max_tokens, sampling=sampling, system=system
     )
-    images = _opened(sources)
     vlm, status = _load(model, dtype, offline)
     _print_answer(lambda: vlm.stream(images, question, options), status, as_json)
 
@@ -108,12 +120,13 @@ def generate(
     offline: OfflineOption = False,
 ) -> None:
     """Continue a text without the chat template, for pretrained checkpoints."""
+    images = _opened([str(path) for path in image or ()])
+
     from vlm.sampling import Sampling
     from vlm.session import Options
 
     sampling = Sampling(temperature=temperature, top_k=top_k, top_p=top_p, seed=seed)
     options = Options(policy=policy, max_windows=max_windows, max_tokens=max_tokens, sampling=sampling)
-    images = _opened([str(path) for path in image or ()])
     vlm, status = _load(model, dtype, offline)
     _print_answer(lambda: vlm.generate(prompt, images, options), status, as_json)
 
@@ -142,54 +155,59 @@ def windows(
         planned = windows_of(image, chosen)
         if save is not None:
             _save_image(draw_windows(image, planned), save)
-        shown = [{"box": list(window.box), "kind": window.kind} for window in planned]
         if as_json:
+            shown = [{"box": list(window.box), "kind": window.kind} for window in planned]
             size = {"width": image.width, "height": image.height}
             print(json.dumps({"file": str(path)} | size | {"policy": chosen.name, "windows": shown}))
             continue
-        print(f"{path}: {image.width} x {image.height}, policy {chosen.name}, {_counted(len(planned))}")
-        for number, entry in enumerate(shown):
-            left, top, right, bottom = entry["box"]
-            span = f"{left:>6} {top:>6} {right:>6} {bottom:>6}"
-            print(f"  {number:>2}  {entry['kind']:<5}  {span}   {right - left} x {bottom - top}")
+        name = _printable(str(path))
+        print(f"{name}: {image.width} x {image.height}, policy {chosen.name}, {_counted(len(planned))}")
+        for number, window in enumerate(planned):
+            span = " ".join(f"{edge:>6}" for edge in window.box)
+            print(f"  {number:>2}  {window.kind:<5}  {span}   {window.size[0]} x {window.size[1]}")
 
 
 @app.command()
 def models(as_json: JsonOption = False) -> None:
     """List the models that are here and those that can be named."""
-    from vlm.weights import cached_models, known_models
+    from vlm.weights import KNOWN, cached_models
 
     here = cached_models()
     if as_json:
-        print(json.dumps({"here": [vars(entry) for entry in here], "known": list(known_models())}))
+        shown = [vars(entry) | {"path": str(entry.path)} for entry in here]
+        print(json.dumps({"here": shown, "known": [vars(entry) for entry in KNOWN]}))
         return
-    print("On this machine:")
-    for entry in here:
-        print(f"  {entry.name:<28} {entry.size_bytes / 2**20:>9.1f} MiB  {entry.path}")
+    print("On this machine:" if here else "On this machine: none")
+    for model in here:
+        print(f"  {model.name:<28} {_gigabytes(model.gigabytes)}  {_printable(str(model.path))}")
     print("Downloaded when first named (Gemma terms apply):")
-    for name in known_models():
-        print(f"  {name}")
+    for known in KNOWN:
+        reads = "images and text" if known.vision else "text"
+        print(f"  {known.id:<28} {_gigabytes(known.gigabytes)}  {reads}")
 
 
 @app.command()
 def ui(
     model: ModelOption = "mini",
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")] = 7860,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0: a free one.")] = 7860,
     dtype: DtypeOption = "fp32",
     offline: OfflineOption = False,
 ) -> None:
     """Open the demo in a browser."""
+    from importlib import import_module
+    from importlib.util import find_spec
+
     from vlm.errors import UsageError
 
-    try:
-        from demos.app import launch
-    except ModuleNotFoundError as error:
-        if error.name and error.name.partition(".")[0] != "gradio":
-            raise
-        raise UsageError("the app needs gradio: pip install 'vlm[ui]'") from None
+    if find_spec("gradio") is None:
+        raise UsageError("the app needs gradio: pip install 'vlm[ui]'")
+    # The wheel carries demos/ inside the package; in the source tree it lies beside it.
+    home = "vlm._demos" if find_spec("vlm._demos") else "demos"
+    launch = import_module(f"{home}.app").launch
     vlm, status = _load(model, dtype, offline)
     status.clear()
+    vlm.on_window = None  # the page shows what goes on, not the terminal
     launch(vlm, host=host, port=port)
 
 
@@ -197,12 +215,21 @@ def _counted(windows: int) -> str:
     return "1 window" if windows == 1 else f"{windows} windows"
 
 
+def _gigabytes(size: float) -> str:
+    return f"{size:>6.1f} GB" if size >= 0.1 else f"{size * 1000:>6.1f} MB"
+
+
+def _printable(name: str) -> str:
+    """A file's name that no terminal takes for commands and every encoding can print."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in name)
+
+
 def _images_and_question(arguments: list[str]) -> tuple[list[str], str]:
     """Split ``IMAGE... QUESTION``; the last argument is the question."""
     from vlm.errors import UsageError
 
     *images, question = arguments
-    if not question.strip() or Path(question).is_file():
+    if not question.strip() or os.path.isfile(question):
         raise UsageError("no question: put it last, in quotes, as in: vlm ask photo.jpg 'What does it say?'")
     if not images:
         raise UsageError(
@@ -216,7 +243,39 @@ def _opened(sources: list[str]) -> list[Any]:
     """Read every image before the model is loaded, so that a wrong file fails at once."""
     from pan_and_scan import load_image
 
-    return [load_image(sys.stdin.buffer.read() if source == "-" else source) for source in sources]
+    return [load_image(_standard_input() if source == "-" else source) for source in sources]
+
+
+def _standard_input() -> BinaryIO:
+    from vlm.errors import UsageError
+
+    if sys.stdin is None:  # closed by the caller
+        raise UsageError("an image named - is read from standard input, and there is none")
+    return sys.stdin.buffer
+
+
+def _save_image(image: Image.Image, path: Path) -> None:
+    """Write an image whole or not at all.
+
+    Raises:
+        UsageError: a name that says no format, a folder that isn't there, or no room.
+    """
+    from vlm.errors import UsageError
+
+    name = _printable(str(path))
+    form = _SAVED.get(path.suffix.lower())
+    if form is None:
+        raise UsageError(f"{name}: can't tell the format to save; end the name in {', '.join(_SAVED)}")
+    if not path.parent.is_dir():
+        raise UsageError(f"{name}: no such folder to save in; make it first")
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        image.save(beside, format=form)
+        os.replace(beside, path)
+    except OSError as error:
+        raise UsageError(f"{name}: can't be saved ({error.strerror or error})") from None
+    finally:
+        beside.unlink(missing_ok=True)
 
 
 class _Status:
@@ -277,17 +336,28 @@ def _print_answer(start: Callable[[], AnswerStream], status: _Status, as_json: b
 
 def main() -> None:
     """Entry point of the ``vlm`` script."""
-    from vlm.errors import ImageError, VlmError
-
     try:
-        app()
-    except (VlmError, ImageError) as error:
-        print(f"vlm: {error}", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        print("\nvlm: stopped", file=sys.stderr)
-        sys.exit(130)
+        status = app(standalone_mode=False)
+        sys.stdout.flush()  # here, where a reader that went away is still expected
     except BrokenPipeError:
         # The reader (head, less) went away; a second complaint at exit would be noise.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+    except KeyboardInterrupt:  # before or after a command; within one, typer turns it into a status
+        status = _INTERRUPTED
+    except _BadArguments as error:
+        said = error.format_message()
+        # Without a command the message is the help itself.
+        print(said if said.startswith("Usage:") else f"vlm: {said} (see vlm --help)", file=sys.stderr)
+        sys.exit(2)
+    except Exception as error:
+        # Imported only now: these bring Pillow along, which --help must not wait for.
+        from vlm.errors import ImageError, VlmError
+
+        if not isinstance(error, VlmError | ImageError):
+            raise
+        print(f"vlm: {error}", file=sys.stderr)
+        sys.exit(2)
+    if status == _INTERRUPTED:
+        print("\nvlm: stopped", file=sys.stderr)
+    sys.exit(status or 0)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from math import inf
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -120,7 +121,7 @@ class ModelConfig:
                 "(model_type 'gemma3' or 'gemma3_text')"
             )
         multimodal = kind == "gemma3"
-        text_raw = raw.get("text_config", {}) if multimodal else raw
+        text_raw = _part(raw, "text_config") if multimodal else raw
         text = _text_config(text_raw)
         eos = (generation or {}).get("eos_token_id", raw.get("eos_token_id", text_raw.get("eos_token_id", 1)))
         common: dict[str, Any] = {
@@ -129,10 +130,11 @@ class ModelConfig:
         }
         if not multimodal:
             return cls(text=text, **common)
-        vision = _vision_config(raw.get("vision_config", {}))
+        vision = _vision_config(_part(raw, "vision_config"))
         for name in ("mm_tokens_per_image", "boi_token_index", "eoi_token_index", "image_token_index"):
             if raw.get(name) is not None:
                 common[name] = raw[name]
+        _positive(common, ("mm_tokens_per_image", "boi_token_index", "eoi_token_index", "image_token_index"))
         config = cls(text=text, vision=vision, **common)
         config._check_pooling()
         return config
@@ -164,10 +166,23 @@ def _read_json(path: Path) -> dict[str, Any]:
     return raw
 
 
+def _part(raw: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """A nested object; empty where the file has none."""
+    part = raw.get(name) or {}
+    if not isinstance(part, Mapping):
+        raise CheckpointError(f"config.json: {name} must be a JSON object, not {part!r}")
+    return part
+
+
 def _as_ids(value: Any) -> tuple[int, ...]:
     if value is None:
         return ()
-    return tuple(value) if isinstance(value, list) else (value,)
+    ids = tuple(value) if isinstance(value, list) else (value,)
+    if not all(isinstance(id, int) for id in ids):
+        raise CheckpointError(
+            f"config.json: eos_token_id must be a number or a list of numbers, not {value!r}"
+        )
+    return ids
 
 
 def _picked(cls: type, raw: Mapping[str, Any]) -> dict[str, Any]:
@@ -183,12 +198,22 @@ def _positive(values: Mapping[str, Any], names: tuple[str, ...]) -> None:
             raise CheckpointError(f"config.json: {name} must be a positive integer, not {value!r}")
 
 
+def _above_zero(values: Mapping[str, Any], names: tuple[str, ...]) -> None:
+    for name in names:
+        value = values.get(name, 1.0)
+        if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value < inf:
+            raise CheckpointError(f"config.json: {name} must be a number above 0, not {value!r}")
+
+
 def _vision_config(raw: Mapping[str, Any]) -> VisionConfig:
     if raw.get("model_type", "siglip_vision_model") != "siglip_vision_model":
-        raise CheckpointError(f"config.json: vision tower {raw['model_type']!r}; expected siglip_vision_model")
+        raise CheckpointError(
+            f"config.json: vision tower {raw['model_type']!r}; expected siglip_vision_model"
+        )
     values = _picked(VisionConfig, raw)
     shape = "hidden_size intermediate_size num_hidden_layers num_attention_heads image_size patch_size"
     _positive(values, tuple(shape.split()))
+    _above_zero(values, ("layer_norm_eps",))
     config = VisionConfig(**values)
     if config.hidden_size % config.num_attention_heads or config.image_size % config.patch_size:
         raise CheckpointError(
@@ -201,23 +226,24 @@ def _text_config(raw: Mapping[str, Any]) -> TextConfig:
     """Text fields; RoPE in the old flat form and in transformers 5's ``rope_parameters``."""
     values = _picked(TextConfig, raw)
     if "layer_types" in values:
-        values["layer_types"] = tuple(values["layer_types"])
+        types = values["layer_types"]
+        values["layer_types"] = tuple(map(str, types if isinstance(types, list) else [types]))
     if "eos_token_id" in values:
         values["eos_token_id"] = _as_ids(values["eos_token_id"])
     values.pop("rope_factor", None)
-    scaling = raw.get("rope_scaling")
-    rope = raw.get("rope_parameters") or {}
+    scaling = _part(raw, "rope_scaling")
+    rope = _part(raw, "rope_parameters")
     if "full_attention" in rope:
-        scaling = rope["full_attention"]
+        scaling = _part(rope, "full_attention")
         values["rope_theta"] = scaling.get("rope_theta", TextConfig.rope_theta)
     if "sliding_attention" in rope:
-        local = rope["sliding_attention"].get("rope_theta", TextConfig.rope_local_base_freq)
+        local = _part(rope, "sliding_attention").get("rope_theta", TextConfig.rope_local_base_freq)
         values["rope_local_base_freq"] = local
     if scaling:
         kind = scaling.get("rope_type", scaling.get("type", "default"))
         if kind not in ("default", "linear"):
             raise CheckpointError(f"config.json: rope type {kind!r}; Gemma 3 uses 'linear' or none")
-        values["rope_factor"] = float(scaling.get("factor", 1.0)) if kind == "linear" else 1.0
+        values["rope_factor"] = scaling.get("factor", 1.0) if kind == "linear" else 1.0
     for name in ("attn_logit_softcapping", "final_logit_softcapping", "attention_bias"):
         if raw.get(name):
             raise CheckpointError(f"config.json: {name} is set; Gemma 3 has none")
@@ -228,7 +254,11 @@ def _text_config(raw: Mapping[str, Any]) -> TextConfig:
         "num_key_value_heads head_dim max_position_embeddings sliding_window sliding_window_pattern"
     )
     _positive(values, tuple(shape.split()))
+    real = "rms_norm_eps query_pre_attn_scalar rope_theta rope_local_base_freq rope_factor"
+    _above_zero(values, tuple(real.split()))
     config = TextConfig(**values)
+    if config.head_dim % 2:
+        raise CheckpointError(f"config.json: head_dim {config.head_dim} is odd; RoPE turns channels in pairs")
     if config.num_attention_heads % config.num_key_value_heads:
         raise CheckpointError("config.json: num_attention_heads must be a multiple of num_key_value_heads")
     known = {"sliding_attention", "full_attention"}

@@ -33,6 +33,7 @@ class Sampling:
             ("top_p", 0.0 < self.top_p <= 1.0, "above 0 and at most 1"),
             ("min_p", 0.0 <= self.min_p <= 1.0, "between 0 and 1"),
             ("repetition_penalty", 0.0 < self.repetition_penalty <= 100.0, "above 0 (1 is off)"),
+            ("seed", self.seed is None or 0 <= self.seed < 2**63, "0 or more, below 2^63"),
         )
         for name, fits, wanted in ranges:
             if not fits:

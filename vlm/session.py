@@ -39,6 +39,18 @@ class Options:
     def __post_init__(self) -> None:
         if self.max_tokens < 1:
             raise UsageError(f"max_tokens must be 1 or more, not {self.max_tokens}")
+        self.windowing(window_size=1)  # so that a wrong name is told before a model is loaded
+
+    def windowing(self, window_size: int) -> Policy:
+        """The policy by its name, for an encoder of this input size in pixels.
+
+        Raises:
+            UsageError: unknown name, or a number of windows out of range.
+        """
+        try:
+            return named_policy(self.policy, max_windows=self.max_windows, window_size=window_size)
+        except ValueError as error:
+            raise UsageError(str(error)) from None
 
 
 @dataclass(frozen=True)
@@ -78,6 +90,7 @@ class Answer:
     windows: tuple[UsedWindow, ...]
     usage: Usage
     timings: Timings
+    ids: tuple[int, ...] = ()  # the answer's tokens as they were generated
 
     def to_json(self) -> dict[str, Any]:
         """The object ``vlm ask --json`` prints."""
@@ -150,9 +163,7 @@ class VLM:
         """
         return cls(Engine.load(name_or_path, dtype=dtype, offline=offline))
 
-    def ask(
-        self, images: Images, question: str, options: Options | None = None, **changes: Any
-    ) -> Answer:
+    def ask(self, images: Images, question: str, options: Options | None = None, **changes: Any) -> Answer:
         """Answer a question about one image or several.
 
         Args:
@@ -198,7 +209,7 @@ class VLM:
         started = time.perf_counter()
         if not sources:
             return _Looked((), (), None, 0.0)
-        policy = self._policy(options)
+        policy = options.windowing(self.engine.window_size)
         parts: list[ImagePart] = []
         windows: list[UsedWindow] = []
         crops: list[Image.Image] = []
@@ -217,20 +228,12 @@ class VLM:
         soft_NTD = torch.cat(soft)
         return _Looked(tuple(parts), tuple(windows), soft_NTD, time.perf_counter() - started)
 
-    def _policy(self, options: Options) -> Policy:
-        try:
-            return named_policy(
-                options.policy, max_windows=options.max_windows, window_size=self.engine.window_size
-            )
-        except ValueError as error:
-            raise UsageError(str(error)) from None
-
 
 class Chat:
     """A conversation; the only place that keeps state.
 
     What was read before is not read again: the cache is cut back to the common prefix of the old
-    prompt and the new one.
+    prompt and the new one. Ids alone don't tell two images apart, so their soft tokens are compared.
     """
 
     def __init__(self, model: VLM, options: Options) -> None:
@@ -238,7 +241,9 @@ class Chat:
         self._options = options
         self._cache: KVCache = model.engine.new_cache()
         self._cached_ids: tuple[int, ...] = ()
+        self._cached_soft: tuple[Tensor, ...] = ()  # one a span of the cached ids
         self._looks: list[_Looked] = []
+        self._asked = 0  # questions so far
         system = (Turn("system", (options.system,)),) if options.system else ()
         self.turns: tuple[Turn, ...] = system
 
@@ -250,7 +255,7 @@ class Chat:
         """Like ``ask``, giving the text piece by piece.
 
         The turn counts once the stream was read to its end; a stream left early leaves the
-        conversation as it was before.
+        conversation as it was before. Asking again ends it for good.
         """
         if not question.strip():
             raise PromptError("no question: say what you want to know about the image")
@@ -258,22 +263,36 @@ class Chat:
         looked = self._model._look(_as_list(images), self._options)
         turns = (*self.turns, Turn("user", (*looked.parts, question)))
         plan = plan_chat(engine.tokenizer, turns, engine.config.mm_tokens_per_image)
-        return AnswerStream(self._answer(turns, plan, looked))
+        self._asked += 1
+        return AnswerStream(self._alone(self._asked, self._answer(turns, plan, looked)))
+
+    def _alone(self, number: int, pieces: Iterator[str | Answer]) -> Iterator[str | Answer]:
+        """The pieces, as long as no later question has taken the cache."""
+        while True:
+            if self._asked != number:
+                raise UsageError("another question was asked before this answer was read; ask again")
+            piece = next(pieces, None)
+            if piece is None:
+                return
+            yield piece
 
     def _answer(self, turns: tuple[Turn, ...], plan: PromptPlan, looked: _Looked) -> Iterator[str | Answer]:
         engine = self._model.engine
         looks = [*self._looks, looked]
         soft = [look.soft_NTD for look in looks if look.soft_NTD is not None]
         everything = replace(looked, soft_NTD=torch.cat(soft) if soft else None)
-        self._keep_prefix(plan)
+        self._keep_prefix(plan, everything.soft_NTD)
         for piece in _run(engine, plan, everything, self._cache, self._options):
-            if isinstance(piece, Answer):
-                piece = replace(piece, text=piece.text.strip())
-                self.turns = (*turns, Turn("assistant", (piece.text,)))
-                self._looks = looks
-            yield piece
+            if not isinstance(piece, Answer):
+                yield piece
+                continue
+            answer = replace(piece, text=piece.text.strip())
+            self.turns = (*turns, Turn("assistant", (answer.text,)))
+            self._looks = looks
+            self._cached_ids = (*plan.ids, *answer.ids)
+            yield answer
 
-    def _keep_prefix(self, plan: PromptPlan) -> None:
+    def _keep_prefix(self, plan: PromptPlan, soft_NTD: Tensor | None) -> None:
         """Cut the cache back to what the new prompt shares with the old one."""
         same = 0
         # The last token is always computed: its logits begin the answer.
@@ -282,11 +301,16 @@ class Chat:
                 break
             same += 1
         same = min(same, self._cache.length)
-        for span in plan.spans:
-            if span.start < same < span.end:
+        soft = () if soft_NTD is None else tuple(soft_NTD)
+        for index, span in enumerate(plan.spans):
+            if span.start >= same:
+                break
+            # Equal ids up to here mean that the old prompt had its spans at the same places.
+            if span.end > same or not torch.equal(self._cached_soft[index], soft[index]):
                 same = span.start
         self._cache.truncate(same)
         self._cached_ids = plan.ids
+        self._cached_soft = soft
 
 
 def _run(
@@ -325,6 +349,7 @@ def _run(
             prefill=prefilled - started,
             decode=time.perf_counter() - prefilled,
         ),
+        ids=tuple(generation.ids),
     )
 
 
@@ -335,8 +360,8 @@ def _as_list(images: Images) -> list[ImageSource]:
 
 
 def _changed(options: Options | None, changes: dict[str, Any]) -> Options:
-    try:
-        return replace(options or Options(), **changes)
-    except TypeError:
-        known = ", ".join(Options.__dataclass_fields__)
-        raise UsageError(f"unknown option {', '.join(changes)}: options are {known}") from None
+    known = Options.__dataclass_fields__
+    unknown = [name for name in changes if name not in known]
+    if unknown:
+        raise UsageError(f"unknown option {', '.join(unknown)}: options are {', '.join(known)}")
+    return replace(options or Options(), **changes)

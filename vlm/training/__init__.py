@@ -1,0 +1,1 @@
+"""What made the embedded model: data, encoder stage, reader stage, checkpoint."""

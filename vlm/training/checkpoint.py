@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
+from vlm.config import ModelConfig
 from vlm.engine import Vision
 from vlm.gemma import GemmaDecoder
 from vlm.tokenizer import GemmaTokenizer
@@ -54,7 +55,7 @@ _TEXT = {
 }
 
 
-def write_skeleton(folder: Path) -> None:
+def write_skeleton(folder: Path) -> ModelConfig:
     """Everything of the checkpoint but its weights: what training starts from."""
     build_mini_tokenizer(folder, image_size=IMAGE_SIZE, image_seq_length=TOKENS)
     tokenizer = GemmaTokenizer.from_folder(folder)
@@ -81,6 +82,7 @@ def write_skeleton(folder: Path) -> None:
     _write(folder / "config.json", config)
     generation = {"bos_token_id": special.bos, "eos_token_id": stops, "pad_token_id": special.pad}
     _write(folder / "generation_config.json", generation | {"do_sample": False})
+    return ModelConfig.from_folder(folder)
 
 
 def write_weights(folder: Path, vision: Vision, decoder: GemmaDecoder) -> Path:

@@ -1,21 +1,20 @@
 """Stage one: the SigLIP encoder learns to see letters.
 
-Three signals on one pass over a rendered page:
+Two signals on one pass over a rendered page:
 
 * dense: each *pooled* token names the characters whose centres lie in each of its patches. It is
   read after the projector's pooling, so the encoder learns to keep apart what pooling will mix;
 * contrastive: SigLIP's sigmoid loss (open_clip's ``SigLipLoss``) between page and text.
 
-The encoder is frozen after this stage. Wall-clock time is the budget, so rates follow the clock.
+``reader`` adds a captioning loss when it trains encoder and decoder together; then the encoder is frozen.
 """
 
 from __future__ import annotations
 
 import math
-import time
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -27,8 +26,8 @@ from torch.utils.data import DataLoader, IterableDataset
 from vlm.config import VisionConfig
 from vlm.siglip import SiglipEncoder
 from vlm.training.fonts import Split
-from vlm.training.optim import RunLog, optimizers, rate_factor, save_state, set_rates
-from vlm.training.render import Page, PageSampler, PageStyle
+from vlm.training.loop import Loop, RunLog, optimizers, save_state
+from vlm.training.render import Glyph, PageSampler, PageStyle
 from vlm.training.text import CHARSET
 
 SLOTS = 4  # characters kept a patch
@@ -39,8 +38,12 @@ POOL = 2  # patches along one side of a soft token
 _CLASS_OF = {char: index + 1 for index, char in enumerate(CHARSET)}
 
 
-def slot_classes(page: Page, config: VisionConfig) -> np.ndarray:
+def slot_classes(glyphs: Iterable[Glyph], config: VisionConfig) -> np.ndarray:
     """Classes of the characters in each patch, grouped by soft token.
+
+    Args:
+        glyphs: in reading order, in pixels of the encoder's square; those outside are left out.
+        config: shape of the tower.
 
     Returns:
         uint8 [tokens, POOL * POOL, SLOTS]; patches of a token row by row, characters in reading
@@ -49,7 +52,7 @@ def slot_classes(page: Page, config: VisionConfig) -> np.ndarray:
     side = config.patches_per_side
     grid = np.zeros((side, side, SLOTS), dtype=np.uint8)
     used = np.zeros((side, side), dtype=np.int64)
-    for glyph in page.glyphs:
+    for glyph in glyphs:
         column, row = int(glyph.x // config.patch_size), int(glyph.y // config.patch_size)
         if 0 <= column < side and 0 <= row < side and used[row, column] < SLOTS:
             grid[row, column, used[row, column]] = _CLASS_OF[glyph.char]
@@ -64,7 +67,7 @@ class EncoderPages(IterableDataset[tuple[Tensor, Tensor, Tensor]]):
     def __init__(self, split: Split, config: VisionConfig, style: PageStyle, seed: int) -> None:
         self.split, self.config, self.style, self.seed = split, config, style, seed
 
-    def __iter__(self) -> Any:
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         sampler = PageSampler(self.split, self.seed)
         side = self.config.image_size
         while True:
@@ -75,7 +78,7 @@ class EncoderPages(IterableDataset[tuple[Tensor, Tensor, Tensor]]):
             text = [_CLASS_OF[c] for c in " ".join(page.lines)][:TEXT_LENGTH]
             padded = torch.zeros(TEXT_LENGTH, dtype=torch.uint8)
             padded[: len(text)] = torch.tensor(text, dtype=torch.uint8)
-            yield pixels, torch.from_numpy(slot_classes(page, self.config)), padded
+            yield pixels, torch.from_numpy(slot_classes(page.glyphs, self.config)), padded
 
 
 class TextTower(nn.Module):
@@ -92,6 +95,7 @@ class TextTower(nn.Module):
         self.out = nn.Linear(width, out)
 
     def forward(self, classes_NL: Tensor) -> Tensor:
+        """Classes of a page's characters, ``EMPTY`` behind them, to one vector a page."""
         padding = classes_NL == EMPTY
         hidden = self.blocks(self.embed(classes_NL) + self.position, src_key_padding_mask=padding)
         kept = (~padding).unsqueeze(-1)
@@ -104,15 +108,18 @@ class EncoderHeads(nn.Module):
     def __init__(self, config: VisionConfig) -> None:
         super().__init__()
         width = config.hidden_size
-        self.dense = nn.Linear(width, POOL * POOL * SLOTS * CLASSES)
+        self.spread = nn.Linear(width, POOL * POOL * width)  # a token to its patches again
+        self.dense = nn.Linear(width, SLOTS * CLASSES)
         self.image_out = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.Linear(width, 128))
         self.text = TextTower(128, 128)
         self.scale = nn.Parameter(torch.tensor(math.log(10.0)))
         self.bias = nn.Parameter(torch.tensor(-10.0))
 
-    def losses(self, patches_NPD: Tensor, slots: Tensor, text: Tensor) -> dict[str, Tensor]:
-        pooled_NTD = pool(patches_NPD)
-        logits = self.dense(pooled_NTD).view(*slots.shape, CLASSES)
+    def dense_loss(self, pooled_NTD: Tensor, slots: Tensor) -> tuple[Tensor, Tensor]:
+        """Cross-entropy over the slots, and the share of characters named right."""
+        n, t, d = pooled_NTD.shape
+        patches = F.gelu(self.spread(pooled_NTD)).view(n, t, POOL * POOL, d)
+        logits = self.dense(patches).view(*slots.shape, CLASSES)
         filled = slots != EMPTY
         # A tenth of the empty slots stand for all of them: the loss learns from letters.
         chosen = filled | (torch.rand(slots.shape, device=slots.device) < 0.1)
@@ -121,6 +128,12 @@ class EncoderHeads(nn.Module):
         with torch.no_grad():
             hit = chosen_logits.argmax(-1) == slots[chosen]
             accuracy = hit[filled[chosen]].float().mean()
+        return dense, accuracy
+
+    def losses(self, patches_NPD: Tensor, slots: Tensor, text: Tensor) -> dict[str, Tensor]:
+        """Dense and contrastive losses of a batch, and the dense accuracy."""
+        pooled_NTD = pool(patches_NPD)
+        dense, accuracy = self.dense_loss(pooled_NTD, slots)
         image = F.normalize(self.image_out(pooled_NTD).mean(1).float(), dim=-1)
         words = F.normalize(self.text(text.long()).float(), dim=-1)
         contrast = SigLipLoss()(image, words, self.scale.exp(), self.bias)
@@ -158,6 +171,11 @@ def as_pixels(pixels: Tensor) -> Tensor:
     return pixels.float() / 127.5 - 1.0
 
 
+EASY = PageStyle(letter_px=(20.0, 40.0), lines=(3, 9), noise=0.1)
+FULL = PageStyle(letter_px=(15.0, 40.0), lines=(2, 12))
+CHECK = PageStyle(letter_px=(20.0, 32.0), lines=(1, 8))
+
+
 @dataclass(frozen=True)
 class EncoderStage:
     """Settings of the stage."""
@@ -188,60 +206,30 @@ def train_encoder(config: VisionConfig, stage: EncoderStage) -> SiglipEncoder:
             optimizer.load_state_dict(saved)
         step = state["step"]
     for layer in encoder.encoder.layers:
-        layer.compile()  # fuses what lies between the products: 1.5x the images a second
+        layer.compile()  # fuses what lies between the products
     log = RunLog(stage.out / "encoder.jsonl")
     log.write(stage=str(asdict(stage)), parameters=sum(p.numel() for p in encoder.parameters()))
-    easy = PageStyle(letter_px=(20.0, 40.0), lines=(3, 9), noise=0.1)
-    pages = {
-        "easy": EncoderPages("train", config, easy, stage.seed + step),
-        "full": EncoderPages("train", config, PageStyle(letter_px=(15.0, 40.0), lines=(2, 12)), stage.seed + step + 1),
-    }
-    check = EncoderPages("validation", config, PageStyle(letter_px=(20.0, 32.0), lines=(1, 8)), 7)
-    check_batch = next(iter(DataLoader(check, 128)))
-    started = mark = time.monotonic()
-    budget = stage.minutes * 60
-    loader = iter(DataLoader(pages["easy"], stage.batch, num_workers=1, prefetch_factor=4))
-    widened = False
-    running: dict[str, float] = {}
-    path = stage.out / "encoder.pt"
+    check = next(iter(DataLoader(EncoderPages("validation", config, CHECK, 7), 128)))
 
-    def save() -> None:
-        save_state(
-            path,
-            {
-                "encoder": encoder.state_dict(),
-                "heads": heads.state_dict(),
-                "optimizers": [o.state_dict() for o in groups],
-                "step": step,
-            },
-        )
+    def losses(batch: list[Tensor]) -> dict[str, Tensor]:
+        pixels, slots, text = batch
+        return heads.losses(encoder(as_pixels(pixels)), slots, text)
 
-    while (done := (time.monotonic() - started) / budget) < 1.0:
-        if done > 0.1 and not widened:
-            loader = iter(DataLoader(pages["full"], stage.batch, num_workers=1, prefetch_factor=4))
-            widened = True
-        pixels, slots, text = next(loader)
-        set_rates(groups, rate_factor(done))
-        with torch.autocast("cpu", torch.bfloat16, enabled=stage.bf16):
-            losses = heads.losses(encoder(as_pixels(pixels)), slots, text)
-        total = losses["dense"] + stage.contrast_weight * losses["contrast"]
-        for optimizer in groups:
-            optimizer.zero_grad(set_to_none=True)
-        total.backward()
-        torch.nn.utils.clip_grad_norm_([*encoder.parameters(), *heads.parameters()], 1.0)
-        for optimizer in groups:
-            optimizer.step()
-        step += 1
-        for name, value in losses.items():
-            running[name] = running.get(name, 0.0) + value.item() / 20
-        if step % 20 == 0:
-            log.write(step=step, images_per_s=20 * stage.batch / (time.monotonic() - mark), **running)
-            running, mark = {}, time.monotonic()
-        if step % 200 == 0:
-            with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=stage.bf16):
-                scores = heads.losses(encoder(as_pixels(check_batch[0])), *check_batch[1:])
-            log.write(step=step, validation={k: round(v.item(), 4) for k, v in scores.items()})
-            save()
-            mark = time.monotonic()
-    save()
+    def save(step: int) -> None:
+        states = {"encoder": encoder.state_dict(), "heads": heads.state_dict()}
+        optimizer_states = [o.state_dict() for o in groups]
+        save_state(stage.out / "encoder.pt", states | {"optimizers": optimizer_states, "step": step})
+
+    weights = {"dense": 1.0, "contrast": stage.contrast_weight}
+    loop: Loop[list[Tensor]] = Loop(groups, weights, stage.minutes, log, stage.bf16, step)
+    loop.run(_batches(config, stage, loop), losses, lambda: losses(check), save)
     return encoder
+
+
+def _batches(config: VisionConfig, stage: EncoderStage, loop: Loop[list[Tensor]]) -> Iterator[list[Tensor]]:
+    """Large letters for the first quarter, then all."""
+    for style, until in ((EASY, 0.25), (FULL, 2.0)):
+        pages = EncoderPages("train", config, style, stage.seed + loop.step)
+        batches = iter(DataLoader(pages, stage.batch, num_workers=1, prefetch_factor=4))
+        while loop.done < until:
+            yield next(batches)

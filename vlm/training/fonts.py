@@ -52,7 +52,7 @@ def _usable(path: Path) -> str | None:
         with TTFont(path, lazy=True) as font:
             family = font["name"].getBestFamilyName() or ""
             full_name = font["name"].getBestFullName() or family
-            covered = _REQUIRED <= font.getBestCmap().keys()
+            covered = font.getBestCmap().keys() >= _REQUIRED
     except (TTLibError, KeyError, AttributeError, OSError):
         return None
     squeezed = (family + full_name).replace(" ", "")
@@ -61,6 +61,14 @@ def _usable(path: Path) -> str | None:
     if family.startswith("Noto ") and family not in ("Noto Serif", "Noto Mono", "Noto Serif Display"):
         return None  # Latin in the script families is Noto Sans again
     return family
+
+
+@functools.cache
+def _text_fonts() -> tuple[tuple[Path, str], ...]:
+    """Every font file of the machine that can set Latin text, with its family."""
+    paths = (path for root in FONT_ROOTS for path in sorted(root.rglob("*.[to]tf")))
+    families = ((path, _usable(path)) for path in paths)
+    return tuple((path, family) for path, family in families if family is not None)
 
 
 @functools.cache
@@ -73,12 +81,7 @@ def find_fonts(split: Split) -> tuple[Path, ...]:
     Raises:
         FileNotFoundError: no font of that split is installed; says which command installs them.
     """
-    found: list[Path] = []
-    for root in FONT_ROOTS:
-        for path in sorted(root.rglob("*.[to]tf")):
-            family = _usable(path)
-            if family is not None and split_of_family(family) == split:
-                found.append(path)
+    found = tuple(path for path, family in _text_fonts() if split_of_family(family) == split)
     if not found:
         raise FileNotFoundError(f"no fonts of the {split} split are installed: run `make fonts`")
-    return tuple(found)
+    return found

@@ -8,12 +8,12 @@ leaves behind a head that says where an answer was read.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -22,16 +22,17 @@ from torch.utils.data import DataLoader, IterableDataset
 from pan_and_scan import Policy, Window, crop, named_policy, plan
 from vlm.config import ModelConfig
 from vlm.engine import Vision
+from vlm.errors import UsageError
 from vlm.gemma import GemmaDecoder
 from vlm.layers import DecoderLayer, LayerInputs
 from vlm.masks import Queries, Span
 from vlm.pixels import resize_square
 from vlm.prompt import ImagePart, Turn, plan_chat
 from vlm.tokenizer import GemmaTokenizer
-from vlm.training.encoder import as_pixels
+from vlm.training.encoder import EncoderHeads, as_pixels, slot_classes
 from vlm.training.fonts import Split
-from vlm.training.optim import RunLog, optimizers, rate_factor, save_state, set_rates
-from vlm.training.questions import Question, ask_about
+from vlm.training.loop import Loop, RunLog, optimizers, save_state
+from vlm.training.questions import ask_about
 from vlm.training.render import Glyph, Page, PageSampler, PageStyle
 
 GUIDED = ((2, 0), (4, 0))  # (layer, head) pairs that learn where to look
@@ -46,6 +47,7 @@ class Batch:
     ids: Tensor  # int64 [B, T], padded at the end
     labels: Tensor  # int64 [B, T], the next token where it belongs to the answer, else IGNORED
     places: Tensor  # bool [B, T, soft], soft tokens that hold the next character
+    slots: Tensor  # uint8 [B * windows, tokens, patches of a token, SLOTS], as in stage one
     spans: tuple[Span, ...]
 
 
@@ -60,7 +62,7 @@ class Layout:
 
 
 # More windows a page cost more, so their batches are smaller.
-LAYOUTS = (Layout(0.72, 1, 32, (1, 5)), Layout(0.18, 3, 12, (1, 3)), Layout(0.10, 5, 8, (1, 4)))
+LAYOUTS = (Layout(0.80, 1, 32, (1, 4)), Layout(0.15, 3, 12, (1, 3)), Layout(0.05, 5, 8, (1, 4)))
 
 
 class ReaderBatches(IterableDataset[Batch]):
@@ -76,44 +78,72 @@ class ReaderBatches(IterableDataset[Batch]):
         maker = _BatchMaker(config, tokenizer, PageSampler(self.split, self.seed))
         while True:
             (layout,) = maker.sampler.rng.choices(self.layouts, [x.share for x in self.layouts])
-            yield maker.batch(layout)
+            yield from maker.batches(layout)
+
+
+@dataclass(frozen=True)
+class _Example:
+    pixels: Tensor  # uint8 [windows, 3, S, S]
+    slots: Tensor
+    ids: list[int]  # prompt, answer, end of turn
+    answer_at: int
+    places: list[list[int]]  # soft tokens of each answer character
+    spans: tuple[Span, ...]
 
 
 class _BatchMaker:
     def __init__(self, config: ModelConfig, tokenizer: GemmaTokenizer, sampler: PageSampler) -> None:
         assert config.vision is not None
+        self.vision = config.vision
         self.side = config.vision.image_size
         self.tokens = config.mm_tokens_per_image
         self.tokenizer = tokenizer
         self.sampler = sampler
 
-    def batch(self, layout: Layout) -> Batch:
-        examples = [self._example(layout) for _ in range(layout.batch)]
-        longest = max(len(ids) for _, ids, _, _, _ in examples)
-        length = -(-longest // 32) * 32  # few lengths, so that few graphs are compiled
-        soft = layout.windows * self.tokens
-        ids_BT = torch.zeros(layout.batch, length, dtype=torch.long)
-        labels_BT = torch.full((layout.batch, length), IGNORED)
-        places_BTS = torch.zeros(layout.batch, length, soft, dtype=torch.bool)
-        for row, (_, ids, answer_at, places, _) in enumerate(examples):
-            ids_BT[row, : len(ids)] = torch.tensor(ids)
-            labels_BT[row, answer_at - 1 : len(ids) - 1] = ids_BT[row, answer_at : len(ids)]
-            for offset, held in enumerate(places):
-                places_BTS[row, answer_at - 1 + offset, held] = True
-        pixels = torch.cat([pixels for pixels, *_ in examples])
-        return Batch(pixels, ids_BT, labels_BT, places_BTS, examples[0][4])
+    def batches(self, layout: Layout, together: int = 4) -> Iterator[Batch]:
+        """Some batches of one layout, sorted by length, so that little padding is computed."""
+        examples = [self._example(layout) for _ in range(layout.batch * together)]
+        examples.sort(key=lambda example: len(example.ids))
+        groups = [examples[at : at + layout.batch] for at in range(0, len(examples), layout.batch)]
+        self.sampler.rng.shuffle(groups)
+        return map(self._collate, groups)
 
-    def _example(self, layout: Layout) -> tuple[Tensor, list[int], int, list[list[int]], tuple[Span, ...]]:
+    def _collate(self, examples: list[_Example]) -> Batch:
+        longest = max(len(example.ids) for example in examples)
+        length = -(-longest // 32) * 32  # few lengths, so that few graphs are compiled
+        count, soft = len(examples), examples[0].pixels.shape[0] * self.tokens
+        ids_BT = torch.zeros(count, length, dtype=torch.long)
+        labels_BT = torch.full((count, length), IGNORED)
+        places_BTS = torch.zeros(count, length, soft, dtype=torch.bool)
+        for row, example in enumerate(examples):
+            at, end = example.answer_at, len(example.ids)
+            ids_BT[row, :end] = torch.tensor(example.ids)
+            labels_BT[row, at - 1 : end - 1] = ids_BT[row, at:end]
+            for offset, held in enumerate(example.places):
+                places_BTS[row, at - 1 + offset, held] = True
+        pixels = torch.cat([example.pixels for example in examples])
+        slots = torch.cat([example.slots for example in examples])
+        return Batch(pixels, ids_BT, labels_BT, places_BTS, slots, examples[0].spans)
+
+    def _example(self, layout: Layout) -> _Example:
         page, windows = self._page(layout)
         question = ask_about(page, self.sampler.rng, self.sampler.text.words)
         pixels = torch.stack([resize_square(c, self.side) for c in crop(page.image, windows)])
+        slots = [slot_classes(self._seen(page, window), self.vision) for window in windows]
         turn = Turn("user", (ImagePart(len(windows)), question.text))
         prompt = plan_chat(self.tokenizer, (turn,), self.tokens)
         answer = self.tokenizer.encode_text(question.answer)
         assert len(answer) == len(question.answer), question.answer
         ids = [*prompt.ids, *answer, self.tokenizer.special.end_of_turn]
         places = [self._held(glyph, windows) for glyph in question.sources]
-        return pixels, ids, len(prompt.ids), places, prompt.spans
+        return _Example(
+            pixels, torch.from_numpy(np.stack(slots)), ids, len(prompt.ids), places, prompt.spans
+        )
+
+    def _seen(self, page: Page, window: Window) -> list[Glyph]:
+        """Glyphs in pixels of a window's square."""
+        scale_x, scale_y = self.side / window.size[0], self.side / window.size[1]
+        return [Glyph(g.char, (g.x - window.left) * scale_x, (g.y - window.top) * scale_y) for g in page.glyphs]
 
     def _page(self, layout: Layout) -> tuple[Page, tuple[Window, ...]]:
         """A page whose policy cuts it into as many windows as the layout wants."""
@@ -179,16 +209,61 @@ class ReaderStage:
     """Settings of the stage."""
 
     folder: Path  # config.json and tokenizer of the model to be
-    encoder: Path  # encoder.pt of stage one
+    start: Path  # encoder.pt of stage one, or a reader.pt to go on from
     out: Path
     minutes: float
     muon_rate: float = 0.02
     adam_rate: float = 3e-3
+    encoder_share: float = 0.0  # of those rates for the encoder; 0: frozen
     guide_weight: float = 0.3
     seed: int = 2
-    resume: Path | None = None
     bf16: bool = True
     layouts: tuple[Layout, ...] = field(default=LAYOUTS)
+
+
+class Reader(nn.Module):
+    """Everything the stage holds: the model and what helps it learn."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        assert config.vision is not None
+        self.vision = Vision(config)
+        self.decoder = GemmaDecoder(config.text)
+        self.heads = EncoderHeads(config.vision)
+        init_reader(self.vision, self.decoder)
+        self.taps = [AttentionTap(cast(DecoderLayer, self.decoder.layers[layer])) for layer, _ in GUIDED]
+
+    def losses(self, batch: Batch) -> dict[str, Tensor]:
+        """Answer loss, guide loss, dense loss, and the share of answer tokens guessed right."""
+        patches = self.vision.encoder(as_pixels(batch.pixels))
+        soft = self.vision.projector(patches)
+        b, t = batch.ids.shape
+        soft_BSD = soft.view(b, -1, soft.shape[-1])
+        image_at = torch.cat([torch.arange(span.start, span.end) for span in batch.spans])
+        hidden = self.decoder.embed(batch.ids.index_fill(1, image_at, 0))
+        hidden = hidden.index_copy(1, image_at, soft_BSD.to(hidden.dtype))
+        hidden = self.decoder(hidden, Queries(0, t, batch.spans))
+        answers = batch.labels != IGNORED
+        logits = self.decoder.logits(hidden[answers]).float()
+        wanted = batch.labels[answers]
+        dense, named = self.heads.dense_loss(self.vision.projector.pool(patches), batch.slots)
+        return {
+            "answer": F.cross_entropy(logits, wanted),
+            "guide": self._guide(batch, image_at),
+            "dense": dense,
+            "named": named,
+            "accuracy": (logits.argmax(-1) == wanted).float().mean(),
+        }
+
+    def _guide(self, batch: Batch, image_at: Tensor) -> Tensor:
+        """How far the guided heads look from the soft tokens of the next character."""
+        placed = batch.places.any(-1)
+        wanted = batch.places[placed]
+        total = torch.zeros(())
+        for tap, (_, head) in zip(self.taps, GUIDED, strict=True):
+            weights = tap.log_weights(head, placed)[:, image_at]
+            total = total - weights.masked_fill(~wanted, -1e4).logsumexp(-1).mean()
+        return total / len(GUIDED)
 
 
 def init_reader(vision: Vision, decoder: GemmaDecoder) -> None:
@@ -206,103 +281,62 @@ def init_reader(vision: Vision, decoder: GemmaDecoder) -> None:
         projection.normal_(std=projection.shape[0] ** -0.5)
 
 
-def losses(vision: Vision, decoder: GemmaDecoder, taps: list[AttentionTap], batch: Batch) -> dict[str, Tensor]:
-    """Answer loss, guide loss and the share of answer tokens guessed right."""
-    with torch.no_grad():
-        patches = vision.encoder(as_pixels(batch.pixels))
-    soft = vision.projector(patches)
-    b, t = batch.ids.shape
-    soft_BSD = soft.view(b, -1, soft.shape[-1])
-    image_at = torch.cat([torch.arange(span.start, span.end) for span in batch.spans])
-    ids = batch.ids.clone()
-    ids[:, image_at] = 0
-    hidden = decoder.embed(ids)
-    hidden = hidden.index_copy(1, image_at, soft_BSD.to(hidden.dtype))
-    hidden = decoder(hidden, Queries(0, t, batch.spans))
-    answers = batch.labels != IGNORED
-    logits = decoder.logits(hidden[answers]).float()
-    wanted = batch.labels[answers]
-    placed = batch.places.any(-1)
-    guide = torch.zeros(())
-    for tap, (_, head) in zip(taps, GUIDED, strict=True):
-        weights = tap.log_weights(head, placed)[:, image_at]
-        guide = guide - weights.masked_fill(~batch.places[placed], -1e4).logsumexp(-1).mean()
-    return {
-        "answer": F.cross_entropy(logits, wanted),
-        "guide": guide / len(GUIDED),
-        "accuracy": (logits.argmax(-1) == wanted).float().mean(),
-    }
-
-
-def train_reader(stage: ReaderStage) -> tuple[Vision, GemmaDecoder]:
+def train_reader(stage: ReaderStage) -> Reader:
     """Run the stage and write ``reader.pt`` into ``stage.out``."""
     torch.manual_seed(stage.seed)
-    config = ModelConfig.from_folder(stage.folder)
-    vision, decoder = Vision(config), GemmaDecoder(config.text)
-    init_reader(vision, decoder)
-    vision.encoder.load_state_dict(torch.load(stage.encoder, weights_only=True)["encoder"])
-    vision.encoder.requires_grad_(False)
+    reader = Reader(ModelConfig.from_folder(stage.folder))
+    vision, decoder = reader.vision, reader.decoder
     groups = optimizers(decoder, stage.muon_rate, stage.adam_rate, outside=(vision.projector,))
-    step = 0
-    if stage.resume:
-        state = torch.load(stage.resume, weights_only=True)
-        decoder.load_state_dict(state["decoder"])
-        vision.projector.load_state_dict(state["projector"])
-        for optimizer, saved in zip(groups, state["optimizers"], strict=True):
-            optimizer.load_state_dict(saved)
-        step = state["step"]
-    taps = [AttentionTap(decoder.layers[layer]) for layer, _ in GUIDED]
+    weights = {"answer": 1.0, "guide": stage.guide_weight}
+    if stage.encoder_share > 0:
+        rates = (stage.muon_rate * stage.encoder_share, stage.adam_rate * stage.encoder_share)
+        groups += optimizers(vision.encoder, *rates, outside=(reader.heads,))
+        weights["dense"] = 1.0
+    else:
+        vision.encoder.requires_grad_(False)
+        reader.heads.requires_grad_(False)
+    step = _start(reader, groups, stage.start)
     for layer in [*decoder.layers, *vision.encoder.encoder.layers]:
         layer.compile(dynamic=True)  # fuses the norms and what lies between the products
     log = RunLog(stage.out / "reader.jsonl")
-    log.write(stage=str(asdict(stage)), parameters=sum(p.numel() for p in decoder.parameters()))
+    log.write(stage=str(asdict(stage)), parameters=sum(p.numel() for p in reader.parameters()))
     check = next(iter(ReaderBatches("validation", stage.folder, 7, (Layout(1.0, 1, 96, (1, 2)),))))
-    batches = iter(
-        DataLoader(
-            ReaderBatches("train", stage.folder, stage.seed + step, stage.layouts),
-            batch_size=None, num_workers=1, prefetch_factor=4,
-        )
-    )  # fmt: skip
-    trained = [p for group in groups for g in group.param_groups for p in g["params"]]
-    started = mark = time.monotonic()
-    running: dict[str, float] = {}
-    seen = 0
+    pages = ReaderBatches("train", stage.folder, stage.seed + step, stage.layouts)
+    batches = iter(DataLoader(pages, batch_size=None, num_workers=1, prefetch_factor=4))
 
-    def save() -> None:
-        save_state(
-            stage.out / "reader.pt",
-            {
-                "decoder": decoder.state_dict(),
-                "projector": vision.projector.state_dict(),
-                "optimizers": [o.state_dict() for o in groups],
-                "step": step,
-            },
-        )
+    def save(step: int) -> None:
+        states = {"reader": reader.state_dict(), "optimizers": [o.state_dict() for o in groups]}
+        save_state(stage.out / "reader.pt", states | {"step": step})
 
-    while (done := (time.monotonic() - started) / (stage.minutes * 60)) < 1.0:
-        batch = next(batches)
-        set_rates(groups, rate_factor(done))
-        with torch.autocast("cpu", torch.bfloat16, enabled=stage.bf16):
-            found = losses(vision, decoder, taps, batch)
-        total = found["answer"] + stage.guide_weight * found["guide"]
-        for optimizer in groups:
-            optimizer.zero_grad(set_to_none=True)
-        total.backward()
-        nn.utils.clip_grad_norm_(trained, 1.0)
-        for optimizer in groups:
-            optimizer.step()
-        step += 1
-        seen += batch.ids.shape[0]
-        for name, value in found.items():
-            running[name] = running.get(name, 0.0) + value.item() / 20
-        if step % 20 == 0:
-            log.write(step=step, examples_per_s=seen / (time.monotonic() - mark), **running)
-            running, seen, mark = {}, 0, time.monotonic()
-        if step % 200 == 0:
-            with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=stage.bf16):
-                scores = losses(vision, decoder, taps, check)
-            log.write(step=step, validation={k: round(v.item(), 4) for k, v in scores.items()})
-            save()
-            mark = time.monotonic()
-    save()
-    return vision, decoder
+    loop: Loop[Batch] = Loop(groups, weights, stage.minutes, log, stage.bf16, step)
+    loop.run(batches, reader.losses, lambda: reader.losses(check), save)
+    return reader
+
+
+def _start(reader: Reader, groups: list[torch.optim.Optimizer], path: Path) -> int:
+    """Fill the reader from a checkpoint of either stage; returns the step to go on from."""
+    state = torch.load(path, weights_only=True)
+    if "reader" not in state:
+        reader.vision.encoder.load_state_dict(state["encoder"])
+        reader.heads.load_state_dict(state["heads"])
+        return 0
+    reader.load_state_dict(state["reader"])
+    # Freezing the encoder leaves the decoder's optimisers, which come first, as they were.
+    for optimizer, saved in zip(groups, state["optimizers"], strict=False):
+        optimizer.load_state_dict(saved)
+    return int(state["step"])
+
+
+def load_reader(path: Path, config: ModelConfig) -> Reader:
+    """What ``train_reader`` saved.
+
+    Raises:
+        UsageError: not a reader.pt of this shape.
+    """
+    try:
+        state = torch.load(path, weights_only=True, map_location="cpu")
+        reader = Reader(config)
+        reader.load_state_dict(state["reader"])
+    except (OSError, RuntimeError, KeyError, ValueError) as error:
+        raise UsageError(f"{path}: not a reader.pt of stage two ({error})") from None
+    return reader

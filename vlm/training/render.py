@@ -46,6 +46,7 @@ class PageStyle:
     letter_px: tuple[float, float] = (15.0, 40.0)  # em width on the finished image
     lines: tuple[int, int] = (1, 12)
     tall: float = 0.15  # share of pages stretched up to 4 times in height, as windows of a strip are
+    squeeze: float = 0.5  # share of the others stretched or squeezed a little
     noise: float = 0.3  # share of pages with noise, uneven ground or blur
 
 
@@ -128,7 +129,7 @@ class PageSampler:
         em_x = low * (high / low) ** rng.random()
         if rng.random() < style.tall:
             return em_x, em_x * 1.5 * (4.0 / 1.5) ** rng.random()
-        if rng.random() < 0.5:
+        if rng.random() >= style.squeeze:
             return em_x, em_x
         return em_x, max(low, em_x * 0.6 * (1.7 / 0.6) ** rng.random())
 

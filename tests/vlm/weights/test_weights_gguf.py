@@ -19,8 +19,8 @@ from tests.vlm.weights.bare import bare_module
 from vlm.config import PRESETS
 from vlm.errors import CheckpointError
 from vlm.gemma import GemmaDecoder
-from vlm.weights import gguf_config, load_gguf_into
 from vlm.gguf_header import read_header
+from vlm.weights import gguf_config, load_gguf_into
 
 WIDTH, VOCAB, FFN, LAYERS, HEADS, HEAD = 32, 40, 64, 7, 2, 32
 FIELDS: dict[str, Any] = {

@@ -1,0 +1,42 @@
+.DEFAULT_GOAL := help
+.PHONY: help check test test-all fonts mini
+PYTHON ?= python
+
+# Fonts the embedded model was trained and is scored with (Debian packages; never shipped).
+FONTS := fonts-adf-accanthis fonts-adf-baskervald fonts-adf-berenis fonts-adf-gillius \
+  fonts-adf-mekanus fonts-adf-romande fonts-adf-universalis fonts-adf-verana fonts-anonymous-pro \
+  fonts-cabin fonts-cantarell fonts-comfortaa fonts-courier-prime fonts-croscore \
+  fonts-crosextra-caladea fonts-crosextra-carlito fonts-dejavu fonts-dosis fonts-ebgaramond \
+  fonts-firacode fonts-freefont-ttf fonts-go fonts-hack fonts-hermit fonts-inconsolata \
+  fonts-jetbrains-mono fonts-junicode fonts-jura fonts-lato fonts-league-spartan fonts-liberation \
+  fonts-linuxlibertine fonts-lobster fonts-lobstertwo fonts-mononoki fonts-noto-core fonts-noto-mono \
+  fonts-okolaks fonts-open-sans fonts-opendyslexic fonts-play fonts-prociono fonts-quicksand \
+  fonts-roboto fonts-sil-andika fonts-sil-charis fonts-sil-gentium fonts-stix fonts-texgyre \
+  fonts-urw-base35 fonts-vollkorn fonts-yanone-kaffeesatz
+
+RUN ?= runs/mini
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+
+check: ## lint, format, types, direction of imports
+	$(PYTHON) -m ruff check .
+	$(PYTHON) -m ruff format --check .
+	$(PYTHON) -m mypy
+	lint-imports
+
+test: ## the quick tests: offline, a few minutes
+	$(PYTHON) -m pytest
+
+test-all: ## every test: real 270M weights, browser, slow ones
+	$(PYTHON) -m pytest -m ''
+
+fonts: ## install the fonts training and evaluation use (Debian, as root)
+	apt-get install -y --no-install-recommends $(FONTS)
+
+mini: fonts ## train the embedded model: about 3 h on 2 cores with bf16 (three stages, any can be resumed)
+	vlm train encoder --out $(RUN)/encoder --minutes 75
+	vlm train vlm $(RUN)/encoder/encoder.pt --out $(RUN)/joint --minutes 60 --encoder-share 0.5
+	vlm train vlm $(RUN)/joint/reader.pt --out $(RUN)/reader --minutes 30
+	vlm train export $(RUN)/reader/reader.pt vlm/assets/mini
+	vlm eval reading

@@ -1,0 +1,115 @@
+"""The generator's truth is the picture's truth, and the splits share nothing."""
+
+from __future__ import annotations
+
+import random
+
+import numpy as np
+import pytest
+
+pytest.importorskip("fontTools")
+pytest.importorskip("wordfreq")
+
+from vlm.config import VisionConfig
+from vlm.training import fonts
+from vlm.training.encoder import _CLASS_OF, EMPTY, SLOTS, slot_classes
+from vlm.training.questions import Question, ask_about
+from vlm.training.render import Glyph, Page, PageSampler, PageStyle
+from vlm.training.text import CHARSET, TextSampler, words
+
+CONFIG = VisionConfig(image_size=56, patch_size=14)
+SPLITS: tuple[fonts.Split, ...] = ("train", "validation", "heldout")
+
+
+@pytest.fixture(scope="module")
+def sampler() -> PageSampler:
+    try:
+        return PageSampler("heldout", seed=5)
+    except FileNotFoundError:
+        pytest.skip("the fonts of `make fonts` are not installed")
+
+
+@pytest.mark.parametrize(
+    ("family", "split"),
+    [
+        ("Open Sans", "heldout"), ("Go Mono", "heldout"), ("Gothic", "train"), ("Carlito", "validation"),
+        ("Lato", "validation"), ("DejaVu Sans", "train"), ("Noto Sans", None), ("Gentium", "heldout"),
+    ],
+)  # fmt: skip
+def test_a_family_and_its_twins_belong_to_one_split(family: str, split: str | None) -> None:
+    assert fonts.split_of_family(family) == split
+
+
+def test_no_word_stands_in_two_splits() -> None:
+    sets = [set(words(split)) for split in SPLITS]
+    assert all(len(s) > 3000 for s in sets)
+    assert not sets[0] & sets[1] and not sets[0] & sets[2] and not sets[1] & sets[2]
+
+
+def test_every_string_is_made_of_known_characters() -> None:
+    text = TextSampler("train", random.Random(3))
+    strings = [text.string() for _ in range(2000)]
+    assert set("".join(strings)) <= set(CHARSET)
+    assert len(set(strings)) > 1900
+
+
+def test_same_seed_same_page(sampler: PageSampler) -> None:
+    first, second = (PageSampler("heldout", seed=9).page(PageStyle(), 224, 224) for _ in range(2))
+    assert first.lines == second.lines
+    assert first.image.tobytes() == second.image.tobytes()
+
+
+def test_glyphs_spell_the_lines_and_stand_on_ink(sampler: PageSampler) -> None:
+    style = PageStyle(letter_px=(24.0, 30.0), lines=(2, 3), tall=0.0, squeeze=0.0, noise=0.0)
+    for _ in range(10):
+        page = sampler.page(style, 448, 224)
+        assert "".join(g.char for g in page.glyphs) == "".join(page.lines)
+        grey = np.asarray(page.image.convert("L")).astype(int)
+        ground = int(np.median(grey))
+        for glyph in page.glyphs:
+            if glyph.char.isalnum():
+                x, y = int(glyph.x), int(glyph.y)
+                near = grey[max(0, y - 14) : y + 14, max(0, x - 8) : x + 8]
+                assert abs(near - ground).max() > 40, (glyph, page.lines)
+
+
+def test_slots_are_grouped_by_soft_token() -> None:
+    # 56 px: 4x4 patches, 2x2 soft tokens of 2x2 patches. "ab" in patch (0, 1), "c" in patch (3, 3).
+    glyphs = [Glyph("a", 15.0, 3.0), Glyph("b", 20.0, 3.0), Glyph("c", 55.0, 55.0), Glyph("x", 60.0, 3.0)]
+    slots = slot_classes(glyphs, CONFIG)
+    assert slots.shape == (4, 4, SLOTS)
+    assert slots[0, 1, :3].tolist() == [_CLASS_OF["a"], _CLASS_OF["b"], EMPTY]
+    assert slots[3, 3, 0] == _CLASS_OF["c"]
+    assert (slots != EMPTY).sum() == 3
+
+
+def test_answer_characters_point_to_their_glyphs(sampler: PageSampler) -> None:
+    rng = random.Random(1)
+    seen: set[str] = set()
+    for _ in range(150):
+        page = sampler.page(PageStyle(lines=(1, 4)), 224, 224)
+        question: Question = ask_about(page, rng, ("decoy",))
+        seen.add(question.text.split()[0])
+        assert len(question.sources) == len(question.answer)
+        for char, glyph in zip(question.answer, question.sources, strict=True):
+            assert glyph is None or glyph.char == char
+        if any(question.sources):
+            assert all(g is not None for c, g in zip(question.answer, question.sources) if c != "\n")
+    assert {"How", "Is"} <= seen
+
+
+def test_yes_and_no_are_true() -> None:
+    from PIL import Image
+
+    page = Page(Image.new("RGB", (8, 8)), ("red fox", "ran"), tuple(Glyph(c, 1, 1) for c in "red foxran"))
+    rng = random.Random(2)
+    answers = set()
+    for _ in range(400):
+        question = ask_about(page, rng, ("cat",))
+        if question.answer in ("Yes", "No"):
+            named = question.text.split('"')[1]
+            assert (question.answer == "Yes") == (named in ("red", "fox", "ran"))
+            answers.add(question.answer)
+        elif "line" in question.text and question.text.startswith(("How", "Count")):
+            assert question.answer == "2"
+    assert answers == {"Yes", "No"}
