@@ -104,26 +104,24 @@ def serve(vlm: VLM, *, host: str = "127.0.0.1", port: int = 7860) -> gr.Blocks:
     Raises:
         UsageError: the address or port can't be had.
     """
+    port = _bindable(host, port)
     page = build_app(vlm)
-    try:
-        page.launch(
-            server_name=host,
-            server_port=port or _free_port(host),
-            prevent_thread_lock=True,
-            share=False,
-            quiet=True,
-            show_error=False,
-            footer_links=[],
-            run_history=False,
-            max_file_size=MAX_UPLOAD,
-            ssr_mode=False,
-            mcp_server=False,
-            enable_monitoring=False,
-            theme=gr.themes.Soft(primary_hue="blue", neutral_hue="slate", font=_SANS, font_mono=_MONO),
-            css=_CSS,
-        )
-    except OSError as error:
-        raise UsageError(f"can't listen on {host}:{port} ({error}); choose another --port, or 0") from None
+    page.launch(
+        server_name=host,
+        server_port=port,
+        prevent_thread_lock=True,
+        share=False,
+        quiet=True,
+        show_error=False,
+        footer_links=[],
+        run_history=False,
+        max_file_size=MAX_UPLOAD,
+        ssr_mode=False,
+        mcp_server=False,
+        enable_monitoring=False,
+        theme=gr.themes.Soft(primary_hue="blue", neutral_hue="slate", font=_SANS, font_mono=_MONO),
+        css=_CSS,
+    )
     return page
 
 
@@ -198,9 +196,15 @@ def _plain(name: str) -> str:
     return "`" + "".join(c for c in name if c.isprintable() and c != "`") + "`"
 
 
-def _free_port(host: str) -> int:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family) as probe:
-        probe.bind((host, 0))
-        port: int = probe.getsockname()[1]
-    return port
+def _bindable(host: str, port: int) -> int:
+    """The port, a free one for 0, once it is known that it can be had: gradio would leave half a page."""
+    try:
+        with socket.create_server((host, port), family=_family(host)) as probe:
+            found: int = probe.getsockname()[1]
+            return found
+    except OSError as error:
+        raise UsageError(f"can't listen on {host}:{port} ({error}); choose another --port, or 0") from None
+
+
+def _family(host: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in host else socket.AF_INET

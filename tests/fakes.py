@@ -8,8 +8,13 @@ line, page) where a test must know the answer.
 from __future__ import annotations
 
 import json
+import os
+import random
+import subprocess
+import sys
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
@@ -201,9 +206,43 @@ class ScriptedEngine:
         said.finish_reason = "stop"
 
 
+PAGE = """
+import sys, torch
+from pathlib import Path
+from fakes import ScriptedEngine
+from demos.app import launch
+torch.set_num_threads(1)
+folder, says, pause = sys.argv[1:]
+launch(ScriptedEngine(Path(folder), says, float(pause)).vlm(), host="127.0.0.1", port=0)
+"""
+
+
+@contextmanager
+def page_served(folder: Path, *, says: str, pause: float = 0.0) -> Iterator[str]:
+    """The page over a scripted engine, at the URL that is given.
+
+    In a process of its own: gradio's server leaves sockets and event loops behind, which pytest would
+    lay at another test's door.
+    """
+    tests = Path(__file__).resolve().parent
+    process = subprocess.Popen(
+        [sys.executable, "-W", "ignore", "-c", PAGE, str(folder), says, str(pause)],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(tests.parent), str(tests)])},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    try:
+        line = process.stdout.readline()
+        assert line.startswith("vlm: open http://127.0.0.1:"), line
+        yield line.split()[2]
+    finally:
+        process.terminate()
+        process.wait(timeout=30)
+        process.stdout.close()
+
+
 def picture(seed: int, width: int = 80, height: int = 80) -> Image.Image:
     """Coloured noise: two seeds are two images that no encoder takes for the same."""
-    import random
-
     cells = Image.frombytes("RGB", (8, 8), random.Random(seed).randbytes(8 * 8 * 3))
     return cells.resize((width, height), Image.Resampling.NEAREST)

@@ -337,7 +337,7 @@ def _print_answer(start: Callable[[], AnswerStream], status: _Status, as_json: b
 def main() -> None:
     """Entry point of the ``vlm`` script."""
     try:
-        status = app(standalone_mode=False)
+        status = app(prog_name="vlm", standalone_mode=False)
         sys.stdout.flush()  # here, where a reader that went away is still expected
     except BrokenPipeError:
         # The reader (head, less) went away; a second complaint at exit would be noise.

@@ -46,7 +46,7 @@ def _progress() -> Iterator[Any]:
         yield None
         return
     with console.status("starting") as status:
-        yield lambda stage: status.update(stage)
+        yield status.update
 
 
 def _print_table(report: Report) -> None:
@@ -59,17 +59,20 @@ def _print_table(report: Report) -> None:
     if not console.is_terminal:
         console = Console(highlight=False, width=200, color_system=None)  # a file has no right edge
     table = Table(box=box.SIMPLE_HEAD if console.is_terminal else None, pad_edge=False)
-    for name in ("stage", "largest difference", "relative", "allowed", "", "detail"):
-        # The detail holds text of a model: never markup.
-        table.add_column(name, overflow="fold" if name == "detail" else "ellipsis", no_wrap=name == "stage")
+    for name in ("stage", "difference", "relative", "allowed", "", "detail"):
+        table.add_column(name, overflow="ellipsis", no_wrap=True, min_width=None if name == "detail" else 6)
     for row in report.rows:
         word, style = _word(row)
         relative = "" if row.relative is None else f"{row.relative:.1e}"
         cells = (row.stage, _number(row, row.difference), relative, _number(row, row.tolerance))
         if row.skipped:
             cells = (row.stage, "", "", "")
+        # The detail may hold a model's own words: never markup.
         table.add_row(*map(Text, cells), Text(word, style), Text(row.skipped or row.detail))
     console.print(table)
+    for row in report.rows:
+        if row.passed is False:  # in full, where the table had no room
+            console.print(Text(f"{row.stage}: {row.detail}", "red"))
     result = "identical to" if report.verdict else "DIFFERENT from"
     console.print(Text(f"{report.model}: {result} transformers {report.transformers} (fp32)"))
 

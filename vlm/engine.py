@@ -94,8 +94,8 @@ class Engine:
             load_into(modules, path, dtype=DTYPES[dtype])
             tokenizer = GemmaTokenizer.from_folder(path)
         return cls(
-            name=str(name), config=config, tokenizer=tokenizer, vision=vision, decoder=decoder.eval(),
-            dtype=DTYPES[dtype], load_seconds=time.perf_counter() - started,
+            name=str(name), config=config, tokenizer=tokenizer, vision=vision and vision.eval(),
+            decoder=decoder.eval(), dtype=DTYPES[dtype], load_seconds=time.perf_counter() - started,
         )  # fmt: skip
 
     @property

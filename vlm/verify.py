@@ -17,6 +17,7 @@ import gc
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from itertools import zip_longest
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -403,9 +404,9 @@ def _prompt_rows(ours: _Ours, cases: Sequence[_Case], theirs: _Theirs) -> list[R
     rows = []
     for case in cases:
         plan = ours.plan(case)
-        detail = f"{len(plan.ids)} tokens, images as {len(plan.spans)} windows"
-        if not plan.spans:
-            detail = f"{len(plan.ids)} tokens"
+        detail = f"{len(plan.ids)} tokens"
+        if plan.spans:
+            detail += f", {len(plan.spans)} window" + "s" * (len(plan.spans) > 1)
         rows.append(_compare_ids(f"prompt ids, {case.name}", theirs.ids[case.name], plan.ids, detail))
     if ours.engine.vision is None:
         rows += [Row(f"prompt ids, {name}", skipped=TEXT_ONLY) for name in ("one image", "image with crops")]
@@ -444,9 +445,8 @@ def _decoder_rows(
     answer = ours.greedy(plan, logits[-1], cache, tokens)
     text = ours.engine.tokenizer.decode(answer)
     detail = f"{len(answer)} tokens: {text[:60]!r}"
-    first = next(
-        (i for i, pair in enumerate(zip(answer, theirs.answer, strict=False)) if pair[0] != pair[1]), None
-    )
+    pairs = zip_longest(answer, theirs.answer)  # one may end where the other goes on
+    first = next((i for i, (a, b) in enumerate(pairs) if a != b), None)
     if first is not None:
         gap = theirs.gaps[first]
         detail = f"differs from token {first + 1} on; transformers' two likeliest are {gap:.1e} apart there"

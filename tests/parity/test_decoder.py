@@ -89,8 +89,9 @@ def test_logits_of_a_conversation(pair: Pair, name: str) -> None:
     assert list(plan.ids) == inputs["input_ids"][0].tolist()
     expected = pair.their_logits(inputs)
     assert (pair.our_logits(plan, hidden_TD) - expected).abs().max() < 1e-4
-    # Borders of chunks fall before, behind and inside images; inside, the chunk gives way.
-    for chunk in (1, 17, 61):
+    # Borders of chunks fall before, behind and inside images; inside, the chunk gives way. Single
+    # steps are decoding: an image, then more than a window of text.
+    for chunk in (17, 61, 1) if name == "image in turn two" else (17, 61):
         assert (read_in_chunks(pair, plan, hidden_TD, chunk) - expected).abs().max() < 1e-4, chunk
 
 

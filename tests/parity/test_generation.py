@@ -8,7 +8,6 @@ import torch
 from transformers import set_seed
 
 from tests.parity.checkpoints import Conversation, Pair, picture, save_multimodal, save_text
-from vlm.config import PRESETS
 from vlm.generate import Token
 from vlm.prompt import PromptPlan
 from vlm.sampling import Sampling, adjusted
@@ -43,7 +42,7 @@ def test_64_greedy_tokens(pair: Pair, name: str) -> None:
     assert len(set(expected)) > 10  # not one token over and over
 
 
-@pytest.mark.parametrize("size", PRESETS)
+@pytest.mark.parametrize("size", ["270m", "4b", "27b"])  # the decoder test has the other two
 def test_64_greedy_tokens_of_each_size(size: str, tmp_path: Path) -> None:
     pair = Pair(save_text(tmp_path, size))
     ids = torch.randint(10, 500, (1, 20), generator=torch.Generator().manual_seed(4))

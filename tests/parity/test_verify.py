@@ -222,6 +222,7 @@ def test_command_exits_1_when_they_differ(folder: Path, monkeypatch: pytest.Monk
     assert result.exit_code == 1
     assert "DIFFERS" in result.stdout
     assert "[bold]no markup[/bold]" in result.stdout
+    assert "encoder: [bold]no" in result.stdout  # told in full below the table
     assert "m: DIFFERENT from transformers 5.0 (fp32)" in result.stdout
 
 

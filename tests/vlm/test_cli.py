@@ -18,6 +18,7 @@ import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
@@ -129,7 +130,7 @@ def test_windows_prints_a_table(run: Run, page: Path) -> None:
 
 
 def test_windows_json_is_one_object_an_image(run: Run, page: Path, photo: Path) -> None:
-    ran = run("windows", page, photo, "--json", "--window-size", 200, "--max-windows", 3)
+    ran = run("windows", page, photo, "--json", "--window-size", 200)
     first, second = (json.loads(line) for line in ran.out.splitlines())
     assert list(first) == ["file", "width", "height", "policy", "windows"]
     assert first == {
@@ -139,10 +140,12 @@ def test_windows_json_is_one_object_an_image(run: Run, page: Path, photo: Path) 
         "policy": "adaptive",
         "windows": [
             {"box": [0, 0, 400, 400], "kind": "whole"},
-            {"box": [0, 0, 400, 200], "kind": "crop"},
-            {"box": [0, 200, 400, 400], "kind": "crop"},
+            {"box": [0, 0, 200, 200], "kind": "crop"},
+            {"box": [200, 0, 400, 200], "kind": "crop"},
+            {"box": [0, 200, 200, 400], "kind": "crop"},
+            {"box": [200, 200, 400, 400], "kind": "blank"},
         ],
-    } or first["windows"][1]["box"] == [0, 0, 200, 400]
+    }
     assert (second["width"], second["height"]) == (80, 80)
     assert second["windows"] == [{"box": [0, 0, 80, 80], "kind": "whole"}]
 
@@ -302,7 +305,7 @@ def test_a_question_longer_than_a_file_name_may_be_is_a_question(
         (["{photo}", QUESTION, "--max-windows", "0"], "--max-windows"),
         (["{photo}", QUESTION, "--max-tokens", "many"], "--max-tokens"),
         (["{photo}", QUESTION, "--temperature", "-1"], "--temperature"),
-        (["{photo}", QUESTION, "--temperature", "nan"], "temperature must be between"),
+        (["{photo}", QUESTION, "--temperature", "nan"], "temperature"),
         (["{photo}", QUESTION, "--top-p", "0"], "top_p must be above 0"),
         (["{photo}", QUESTION, "--seed", str(2**70)], "--seed"),
         (["{photo}", QUESTION, "--dtype", "fp8"], "unknown dtype 'fp8'"),
@@ -455,10 +458,10 @@ def test_ui_opens_the_page_over_the_named_model(
     run: Run, scripted: ScriptedEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("gradio")
-    from demos import app
-
     opened: list[tuple[VLM, str, int]] = []
-    monkeypatch.setattr(app, "launch", lambda vlm, *, host, port: opened.append((vlm, host, port)))
+    page = ModuleType("demos.app")  # the real one is tested in tests/demos
+    vars(page)["launch"] = lambda vlm, *, host, port: opened.append((vlm, host, port))
+    monkeypatch.setitem(sys.modules, "demos.app", page)
     assert run("ui", "--port", 0).code == 0
     [(vlm, host, port)] = opened
     assert vlm.engine is scripted and (host, port) == ("127.0.0.1", 0)
@@ -487,43 +490,50 @@ def test_help_imports_nothing_heavy() -> None:
     )
     assert "windows" in ran.stdout
     loaded = set(ran.stdout.rpartition("LOADED")[2].split())
-    heavy = {
-        "torch",
-        "torchvision",
-        "transformers",
-        "PIL",
-        "gradio",
-        "numpy",
-        "huggingface_hub",
-        "tokenizers",
-    }
-    assert "vlm" in loaded and not loaded & (heavy | {"safetensors", "pan_and_scan", "demos"})
+    heavy = "torch torchvision transformers PIL gradio numpy huggingface_hub tokenizers safetensors"
+    assert "vlm" in loaded and not loaded & set(heavy.split())
 
 
-@pytest.fixture(scope="module")
-def endless(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A checkpoint that talks on and on."""
-    return tiny_checkpoint(tmp_path_factory.mktemp("endless"), context=1_000_000)
-
-
-def talking(endless: Path) -> subprocess.Popen[bytes]:
-    """``vlm`` in the middle of an answer."""
-    process = start("generate", "Once", "--model", endless, "--max-tokens", 900_000)
-    assert process.stdout is not None and process.stdout.read(20)
-    return process
-
-
-def test_ctrl_c_ends_without_a_traceback(endless: Path) -> None:
-    process = talking(endless)
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=30)
+def test_ctrl_c_ends_without_a_traceback(tmp_path: Path) -> None:
+    fifo = tmp_path / "pipe.png"
+    os.mkfifo(fifo)
+    process = start("windows", fifo)
+    with fifo.open("wb"):  # returns once the command has opened its end; now it waits for bytes
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=60)
     assert (process.returncode, err.decode().strip()) == (130, "vlm: stopped")
 
 
-def test_a_reader_that_goes_away_is_no_error(endless: Path) -> None:
-    process = talking(endless)
+def test_ctrl_c_in_an_answer_keeps_what_was_said(
+    run: Run, photo: Path, scripted: ScriptedEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = scripted.tokenizer.token_bytes
+
+    def interrupted(id: int) -> bytes:
+        if said(id) == b",":
+            raise KeyboardInterrupt
+        return said(id)
+
+    scripted.says = "One, two"
+    monkeypatch.setattr(scripted.tokenizer, "token_bytes", interrupted)
+    ran = run("ask", photo, QUESTION)
+    assert (ran.code, ran.out.strip(), ran.err.strip()) == (130, "One", "vlm: stopped")
+
+
+def test_a_reader_that_goes_away_is_no_error(photo: Path) -> None:
+    process = start("windows", *[photo] * 3000)  # more than a pipe holds
+    assert process.stdout is not None and process.stderr is not None
+    assert process.stdout.readline()
+    process.stdout.close()
+    assert process.wait(timeout=60) == 1
+    assert process.stderr.read() == b""
+    process.stderr.close()
+
+
+def test_a_reader_that_is_gone_at_the_end_is_no_error(photo: Path) -> None:
+    process = start("windows", photo)  # so little that it is written at the end
     assert process.stdout is not None and process.stderr is not None
     process.stdout.close()
-    assert process.wait(timeout=30) == 1
+    assert process.wait(timeout=60) == 1
     assert process.stderr.read() == b""
     process.stderr.close()

@@ -189,6 +189,7 @@ class EncoderStage:
     seed: int = 1
     resume: Path | None = None
     bf16: bool = True
+    check_pages: int = 128
 
 
 def train_encoder(config: VisionConfig, stage: EncoderStage) -> SiglipEncoder:
@@ -209,7 +210,7 @@ def train_encoder(config: VisionConfig, stage: EncoderStage) -> SiglipEncoder:
         layer.compile()  # fuses what lies between the products
     log = RunLog(stage.out / "encoder.jsonl")
     log.write(stage=str(asdict(stage)), parameters=sum(p.numel() for p in encoder.parameters()))
-    check = next(iter(DataLoader(EncoderPages("validation", config, CHECK, 7), 128)))
+    check = next(iter(DataLoader(EncoderPages("validation", config, CHECK, 7), stage.check_pages)))
 
     def losses(batch: list[Tensor]) -> dict[str, Tensor]:
         pixels, slots, text = batch

@@ -219,6 +219,7 @@ class ReaderStage:
     seed: int = 2
     bf16: bool = True
     layouts: tuple[Layout, ...] = field(default=LAYOUTS)
+    check_pages: int = 96
 
 
 class Reader(nn.Module):
@@ -300,7 +301,7 @@ def train_reader(stage: ReaderStage) -> Reader:
         layer.compile(dynamic=True)  # fuses the norms and what lies between the products
     log = RunLog(stage.out / "reader.jsonl")
     log.write(stage=str(asdict(stage)), parameters=sum(p.numel() for p in reader.parameters()))
-    check = next(iter(ReaderBatches("validation", stage.folder, 7, (Layout(1.0, 1, 96, (1, 2)),))))
+    check = _check_batch(stage)
     pages = ReaderBatches("train", stage.folder, stage.seed + step, stage.layouts)
     batches = iter(DataLoader(pages, batch_size=None, num_workers=1, prefetch_factor=4))
 
@@ -311,6 +312,14 @@ def train_reader(stage: ReaderStage) -> Reader:
     loop: Loop[Batch] = Loop(groups, weights, stage.minutes, log, stage.bf16, step)
     loop.run(batches, reader.losses, lambda: reader.losses(check), save)
     return reader
+
+
+def _check_batch(stage: ReaderStage) -> Batch:
+    """Validation pages of one or two lines, the same in every run."""
+    config = ModelConfig.from_folder(stage.folder)
+    tokenizer = GemmaTokenizer.from_folder(stage.folder)
+    maker = _BatchMaker(config, tokenizer, PageSampler("validation", 7))
+    return next(maker.batches(Layout(1.0, 1, stage.check_pages, (1, 2)), together=1))
 
 
 def _start(reader: Reader, groups: list[torch.optim.Optimizer], path: Path) -> int:

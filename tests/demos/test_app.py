@@ -1,0 +1,105 @@
+"""The page's wiring, asked over HTTP on loopback as the browser asks it."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import sys
+import warnings
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from fakes import ScriptedEngine, page_served
+
+from demos.handlers import Settings
+from pan_and_scan import MAX_WINDOWS, POLICY_NAMES
+from vlm.errors import UsageError
+
+pytest.importorskip("gradio", reason="the page needs gradio: pip install 'vlm[ui]'")
+with warnings.catch_warnings():  # gradio's own imports are not ours to mend
+    warnings.simplefilter("ignore")
+    import httpx
+
+    from demos.app import MAX_UPLOAD, serve
+
+torch.set_num_threads(1)
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with page_served(tmp_path_factory.mktemp("served"), says="Yes.") as url:
+        yield url
+
+
+def test_the_page_names_no_other_server(url: str) -> None:
+    config = httpx.get(url + "config").json()
+    assert config["analytics_enabled"] is False
+    assert config["stylesheets"] == [] and config["space_id"] is None
+    theme = httpx.get(url + "theme.css").text
+    assert len(theme) > 1000 and "http://" not in theme and "https://" not in theme
+
+
+def test_uploads_are_bounded(url: str) -> None:
+    most = int(MAX_UPLOAD.removesuffix("mb")) << 20
+
+    def upload(size: int) -> int:
+        return httpx.post(url + "gradio_api/upload", files={"files": ("a.png", bytes(size))}).status_code
+
+    assert (upload(1000), upload(most + 1000)) == (200, 413)
+
+
+def test_nothing_is_offered_as_an_api(url: str) -> None:
+    info = httpx.get(url + "gradio_api/info").json()
+    assert info["named_endpoints"] == {} and info["unnamed_endpoints"] == {}
+
+
+def test_no_file_of_the_server_is_handed_out(url: str) -> None:
+    assert httpx.get(url + "gradio_api/file=/etc/passwd").status_code == 403
+    assert httpx.get(url + f"gradio_api/file={ROOT}/demos/app.py").status_code == 403
+
+
+def test_settings_stand_at_the_session_s_own(url: str) -> None:
+    props = [component["props"] for component in httpx.get(url + "config").json()["components"]]
+    by_label = {prop.get("label"): prop for prop in props}
+    policies = by_label["How the image is cut"]
+    assert policies["value"] == Settings().policy
+    assert [value for _, value in policies["choices"]] == list(POLICY_NAMES)
+    windows = by_label["Windows at most, the whole included"]
+    assert (windows["minimum"], windows["maximum"], windows["value"]) == (1, MAX_WINDOWS, MAX_WINDOWS)
+
+
+def test_a_port_in_use_is_told_before_anything_starts(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(UsageError, match=f"127.0.0.1:{port}.*choose another --port"):
+            serve(ScriptedEngine(tmp_path).vlm(), port=port)
+
+
+@pytest.mark.slow
+def test_the_wheel_carries_the_page_inside_the_package(tmp_path: Path) -> None:
+    pytest.importorskip("hatchling", reason="building a wheel needs hatchling")
+    build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
+    subprocess.run(build, cwd=ROOT, check=True, capture_output=True, timeout=300)
+    [wheel] = tmp_path.glob("*.whl")
+    site = tmp_path / "site"
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(site)
+    tops = {path.name for path in site.iterdir() if not path.name.endswith(".dist-info")}
+    assert tops == {"vlm", "pan_and_scan"}
+    assert (site / "vlm" / "_demos" / "images" / "sign.png").is_file()
+    code = (
+        "import json, vlm._demos.app as app, vlm._demos.draw_images as drawn, sys\n"
+        "print(json.dumps([app.__file__, str(drawn.FOLDER), 'demos' in sys.modules]))"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code], cwd=site, check=True, capture_output=True, text=True
+    )
+    home = str(site / "vlm" / "_demos")
+    assert json.loads(ran.stdout) == [f"{home}/app.py", f"{home}/images", False]

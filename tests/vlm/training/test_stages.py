@@ -1,0 +1,103 @@
+"""Each stage trains what it should and nothing else, stops, resumes, and ends in a usable folder."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+pytest.importorskip("fontTools")
+pytest.importorskip("open_clip")
+
+from vlm.session import VLM
+from vlm.training.checkpoint import write_skeleton, write_weights
+from vlm.training.encoder import EncoderStage, train_encoder
+from vlm.training.fonts import find_fonts
+from vlm.training.loop import rate_factor
+from vlm.training.reader import Layout, ReaderStage, load_reader, train_reader
+
+pytestmark = [
+    pytest.mark.slow,
+    # open_clip and DataLoader workers warn about things that are not ours.
+    pytest.mark.filterwarnings("ignore"),
+]
+SMALL = (Layout(0.5, 1, 2, (1, 1)), Layout(0.5, 3, 2, (1, 1)))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _fonts_and_no_compiler() -> Iterator[None]:
+    try:
+        find_fonts("train")
+    except FileNotFoundError:
+        pytest.skip("the fonts of `make fonts` are not installed")
+    torch.compiler.set_stance("force_eager")
+    yield
+    torch.compiler.set_stance("default")
+
+
+@pytest.fixture(scope="module")
+def encoder_state(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("encoder")
+    config = write_skeleton(out / "mini").vision
+    assert config is not None
+    train_encoder(config, EncoderStage(out=out, minutes=0.02, batch=2, check_pages=2))
+    return out / "encoder.pt"
+
+
+def _encoder_of(path: Path) -> dict[str, torch.Tensor]:
+    state = torch.load(path, weights_only=True)
+    if "encoder" in state:
+        return dict(state["encoder"])
+    prefix = "vision.encoder."
+    return {k.removeprefix(prefix): v for k, v in state["reader"].items() if k.startswith(prefix)}
+
+
+def _stage(start: Path, out: Path, share: float) -> ReaderStage:
+    write_skeleton(out / "mini")
+    return ReaderStage(
+        folder=out / "mini", start=start, out=out, minutes=0.05, encoder_share=share, layouts=SMALL, check_pages=2
+    )
+
+
+def test_encoder_stage_resumes(encoder_state: Path, tmp_path: Path) -> None:
+    steps = torch.load(encoder_state, weights_only=True)["step"]
+    config = write_skeleton(tmp_path / "mini").vision
+    assert config is not None
+    stage = EncoderStage(out=tmp_path, minutes=0.02, batch=2, resume=encoder_state, check_pages=2)
+    train_encoder(config, stage)
+    assert torch.load(tmp_path / "encoder.pt", weights_only=True)["step"] > steps > 0
+    assert json.loads((tmp_path / "encoder.jsonl").read_text().splitlines()[0])["parameters"] > 1e6
+
+
+def test_frozen_encoder_does_not_change(encoder_state: Path, tmp_path: Path) -> None:
+    train_reader(_stage(encoder_state, tmp_path, 0.0))
+    before, after = _encoder_of(encoder_state), _encoder_of(tmp_path / "reader.pt")
+    assert before.keys() == after.keys()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_joint_stage_moves_the_encoder_and_goes_on_frozen(encoder_state: Path, tmp_path: Path) -> None:
+    train_reader(_stage(encoder_state, tmp_path / "joint", 0.5))
+    joint = tmp_path / "joint" / "reader.pt"
+    before, after = _encoder_of(encoder_state), _encoder_of(joint)
+    assert not all(torch.equal(before[name], after[name]) for name in before)
+    train_reader(_stage(joint, tmp_path / "frozen", 0.0))
+    frozen = tmp_path / "frozen" / "reader.pt"
+    assert all(torch.equal(value, after[name]) for name, value in _encoder_of(frozen).items())
+
+    folder = tmp_path / "export"
+    config = write_skeleton(folder)
+    reader = load_reader(frozen, config)
+    write_weights(folder, reader.vision, reader.decoder)
+    model = VLM.load(folder)
+    stored = model.engine.decoder.state_dict()["norm.weight"]
+    assert torch.equal(stored, reader.decoder.norm.weight.detach().bfloat16().float())
+
+
+def test_rates_warm_up_and_decay() -> None:
+    assert rate_factor(0.0) < 0.1 < rate_factor(0.02) == rate_factor(0.5) == 1.0
+    assert rate_factor(0.8) == pytest.approx(0.5)
+    assert rate_factor(1.0) == pytest.approx(0.02)
