@@ -113,7 +113,11 @@ def reading(
         from vlm.evaluation import evaluate_reading
 
         score = evaluate_reading(
-            VLM.load(model), split=split, count=limit, seed=seed, on_read=on_read  # type: ignore[arg-type]
+            VLM.load(model),
+            split=split,
+            count=limit,
+            seed=seed,
+            on_read=on_read,  # type: ignore[arg-type]
         )
     next(bar, None)
     if as_json:

@@ -45,8 +45,7 @@ class Vision(nn.Module):
 
     def forward(self, pixels_NCHW: Tensor) -> Tensor:
         """[N, 3, S, S] to soft tokens [N, tokens, hidden_size]."""
-        soft: Tensor = self.projector(self.encoder(pixels_NCHW))
-        return soft
+        return self.projector(self.encoder(pixels_NCHW))
 
 
 @dataclass(frozen=True)
@@ -108,8 +107,7 @@ class Engine:
         """Windows to soft tokens: [N, tokens, hidden_size]."""
         vision = self._vision_of("an image")
         pixels_NCHW = to_pixels(crops, vision.encoder.config.image_size).to(self.dtype)
-        soft_NTD: Tensor = vision(pixels_NCHW)
-        return soft_NTD
+        return vision(pixels_NCHW)
 
     @torch.inference_mode()
     def embed(self, plan: PromptPlan, soft_NTD: Tensor | None) -> Tensor:

@@ -7,8 +7,6 @@ positions form a span. Source: arXiv 2503.19786; parameter names are the Hub's
 
 from __future__ import annotations
 
-from typing import cast
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -18,6 +16,7 @@ from vlm.config import LayerType, TextConfig
 from vlm.layers import DecoderLayer, LayerInputs, RMSNorm
 from vlm.masks import Queries, attention_mask, is_plain_causal, window_of
 from vlm.rope import inverse_frequencies, rope_tables
+
 
 class GemmaDecoder(nn.Module):
     """The decoder of any size.
@@ -38,7 +37,7 @@ class GemmaDecoder(nn.Module):
         """Scaled embeddings of text ids: [B, T, hidden_size]. The factor is cast first."""
         weight = self.embed_tokens.weight
         scale = torch.tensor(self.config.hidden_size**0.5, dtype=weight.dtype)
-        return cast(Tensor, self.embed_tokens(ids_BT)) * scale
+        return self.embed_tokens(ids_BT) * scale
 
     def forward(self, hidden_BTD: Tensor, queries: Queries, cache: KVCache | None = None) -> Tensor:
         """Run one chunk of positions through all layers.
@@ -67,7 +66,7 @@ class GemmaDecoder(nn.Module):
             hidden_BTD = layer(hidden_BTD, inputs[kind], cache)
         if cache is not None:
             cache.advance(len(queries))
-        return cast(Tensor, self.norm(hidden_BTD))
+        return self.norm(hidden_BTD)
 
     def layer_inputs(
         self, kind: LayerType, key_start: int, queries: Queries, dtype: torch.dtype

@@ -29,6 +29,7 @@ class RMSNorm(nn.Module):
         self.weight = nn.Parameter(torch.zeros(width))
 
     def forward(self, x: Tensor) -> Tensor:
+        """[..., width], same shape and dtype out."""
         x32 = x.float()
         normed = x32 * torch.rsqrt(x32.square().mean(-1, keepdim=True) + self.eps)
         return (normed * (1.0 + self.weight.float())).type_as(x)
@@ -90,6 +91,7 @@ class Attention(nn.Module):
         return q, k, split(self.v_proj(hidden_BTD))
 
     def forward(self, hidden_BTD: Tensor, inputs: LayerInputs, cache: KVCache | None) -> Tensor:
+        """[B, T, hidden_size] to the same; the cache takes the new keys and values."""
         b, t, _ = hidden_BTD.shape
         q, k, v = self.project(hidden_BTD, inputs)
         if cache is not None:
@@ -108,6 +110,7 @@ class MLP(nn.Module):
         self.down_proj = nn.Linear(config.intermediate_size, config.hidden_size, bias=False)
 
     def forward(self, hidden: Tensor) -> Tensor:
+        """[..., hidden_size] to the same."""
         gate = F.gelu(self.gate_proj(hidden), approximate="tanh")
         return self.down_proj(gate * self.up_proj(hidden))
 
@@ -126,6 +129,7 @@ class DecoderLayer(nn.Module):
         self.post_feedforward_layernorm = RMSNorm(width, eps)
 
     def forward(self, hidden_BTD: Tensor, inputs: LayerInputs, cache: KVCache | None) -> Tensor:
+        """[B, T, hidden_size] to the same."""
         attended = self.self_attn(self.input_layernorm(hidden_BTD), inputs, cache)
         hidden_BTD = hidden_BTD + self.post_attention_layernorm(attended)
         fed = self.mlp(self.pre_feedforward_layernorm(hidden_BTD))

@@ -356,7 +356,7 @@ def _run(
 def _as_list(images: Images) -> list[ImageSource]:
     if isinstance(images, Sequence) and not isinstance(images, (str, bytes, bytearray)):
         return list(images)
-    return [images]  # type: ignore[list-item]
+    return [images]
 
 
 def _changed(options: Options | None, changes: dict[str, Any]) -> Options:

@@ -24,6 +24,7 @@ class SiglipEmbeddings(nn.Module):
         self.position_embedding = nn.Embedding(config.patches_per_side**2, config.hidden_size)
 
     def forward(self, pixels_NCHW: Tensor) -> Tensor:
+        """[N, 3, S, S] to [N, patches, hidden_size]."""
         patches_NDhw = self.patch_embedding(pixels_NCHW)
         patches_NPD = patches_NDhw.flatten(2).transpose(1, 2)  # row by row: P = h * w
         return patches_NPD + self.position_embedding.weight
@@ -42,6 +43,7 @@ class SiglipAttention(nn.Module):
         self.out_proj = nn.Linear(width, width)
 
     def forward(self, hidden_NPD: Tensor) -> Tensor:
+        """[N, patches, hidden_size] to the same."""
         n, p, d = hidden_NPD.shape
 
         def split(x: Tensor) -> Tensor:
@@ -61,6 +63,7 @@ class SiglipMLP(nn.Module):
         self.fc2 = nn.Linear(config.intermediate_size, config.hidden_size)
 
     def forward(self, hidden: Tensor) -> Tensor:
+        """[..., hidden_size] to the same."""
         return self.fc2(F.gelu(self.fc1(hidden), approximate="tanh"))
 
 
@@ -75,6 +78,7 @@ class SiglipLayer(nn.Module):
         self.mlp = SiglipMLP(config)
 
     def forward(self, hidden_NPD: Tensor) -> Tensor:
+        """[N, patches, hidden_size] to the same."""
         hidden_NPD = hidden_NPD + self.self_attn(self.layer_norm1(hidden_NPD))
         return hidden_NPD + self.mlp(self.layer_norm2(hidden_NPD))
 

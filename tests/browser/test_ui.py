@@ -42,10 +42,10 @@ class Watched:
     outside: list[str] = field(default_factory=list)
 
     def upload(self, path: Path) -> None:
-        self.page.locator("input[type=file]").first.set_input_files(str(path))
-        self.page.locator(
-            ".image-container button[aria-label*='emove'], .image-container img"
-        ).first.wait_for(state="attached")
+        # Under a name of its own: the examples show files of the same folder.
+        mine = {"name": f"mine-{path.name}", "mimeType": "image/png", "buffer": path.read_bytes()}
+        self.page.locator("input[type=file]").first.set_input_files(mine)
+        self.page.locator(f"img[src*='mine-{path.stem}']").first.wait_for(state="attached")
 
     def ask(self) -> None:
         self.page.get_by_role("button", name="Ask", exact=True).click()
@@ -131,9 +131,8 @@ def test_stop_stops(opened: Watched) -> None:
 def test_asking_without_an_image_says_what_to_do(opened: Watched) -> None:
     opened.ask()
     opened.page.get_by_text("no image: drop one on the left").wait_for()
-    opened.wait_for(
-        "[...document.querySelectorAll('button')].find(b => b.innerText === 'Ask').disabled === false"
-    )
+    button = opened.page.get_by_role("button", name="Ask", exact=True)
+    button.and_(opened.page.locator(":enabled")).wait_for()  # and one can ask again
 
 
 def test_a_file_that_is_no_image_is_named_without_its_place(opened: Watched, tmp_path: Path) -> None:
@@ -143,4 +142,4 @@ def test_a_file_that_is_no_image_is_named_without_its_place(opened: Watched, tmp
     opened.ask()
     message = opened.page.get_by_text(re.compile("is not an image that can be read here"))
     message.wait_for()
-    assert "/tmp" not in message.inner_text() and "total.png" in message.inner_text()
+    assert "/tmp" not in message.inner_text() and "mine-total.png" in message.inner_text()

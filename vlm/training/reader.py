@@ -136,14 +136,14 @@ class _BatchMaker:
         assert len(answer) == len(question.answer), question.answer
         ids = [*prompt.ids, *answer, self.tokenizer.special.end_of_turn]
         places = [self._held(glyph, windows) for glyph in question.sources]
-        return _Example(
-            pixels, torch.from_numpy(np.stack(slots)), ids, len(prompt.ids), places, prompt.spans
-        )
+        return _Example(pixels, torch.from_numpy(np.stack(slots)), ids, len(prompt.ids), places, prompt.spans)
 
     def _seen(self, page: Page, window: Window) -> list[Glyph]:
         """Glyphs in pixels of a window's square."""
         scale_x, scale_y = self.side / window.size[0], self.side / window.size[1]
-        return [Glyph(g.char, (g.x - window.left) * scale_x, (g.y - window.top) * scale_y) for g in page.glyphs]
+        return [
+            Glyph(g.char, (g.x - window.left) * scale_x, (g.y - window.top) * scale_y) for g in page.glyphs
+        ]
 
     def _page(self, layout: Layout) -> tuple[Page, tuple[Window, ...]]:
         """A page whose policy cuts it into as many windows as the layout wants."""
@@ -275,7 +275,7 @@ def init_reader(vision: Vision, decoder: GemmaDecoder) -> None:
             if isinstance(module, nn.Linear):
                 module.weight.normal_(std=module.in_features**-0.5)
         decoder.embed_tokens.weight.normal_(std=width**-0.5)
-        for layer in decoder.layers:
+        for layer in cast(list[DecoderLayer], list(decoder.layers)):
             layer.post_attention_layernorm.weight.fill_(-0.6)
             layer.post_feedforward_layernorm.weight.fill_(-0.6)
         projection = vision.projector.mm_input_projection_weight

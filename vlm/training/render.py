@@ -148,22 +148,19 @@ class PageSampler:
         return text.strip()
 
     def _colors(self) -> tuple[Color, Color]:
-        """Ground and ink at least 90 grey levels apart."""
+        """Ground and ink at least 90 grey levels apart; dark on light four times in five."""
         rng = self.rng
-        kind = rng.random()
-        if kind < 0.5:
+        if rng.random() < 0.5:
             light, dark = (rng.randint(225, 255),) * 3, (rng.randint(0, 60),) * 3
         else:
-            light = tuple(rng.randint(170, 255) for _ in range(3))
-            dark = tuple(rng.randint(0, 110) for _ in range(3))
-            if min(light) - max(dark) < 90:
-                dark = tuple(max(0, min(light) - 90 - rng.randint(0, 60)) for _ in range(3))
-        pair = (light, dark) if rng.random() < 0.8 else (dark, light)
-        return pair  # type: ignore[return-value]
+            light = (rng.randint(170, 255), rng.randint(170, 255), rng.randint(170, 255))
+            most = min(110, min(light) - 90)
+            dark = (rng.randint(0, most), rng.randint(0, most), rng.randint(0, most))
+        return (light, dark) if rng.random() < 0.8 else (dark, light)
 
     def _degrade(self, image: Image.Image) -> Image.Image:
         rng = self.rng
-        pixels = np.asarray(image, dtype=np.float32)
+        pixels = np.asarray(image).astype(np.float64)
         if rng.random() < 0.5:
             pixels = pixels + self.noise_rng.normal(0, rng.uniform(2, 14), pixels.shape)
         if rng.random() < 0.5:
@@ -183,6 +180,4 @@ def _glyphs(font: ImageFont.FreeTypeFont, text: str, left: float, top: float) ->
     ascent, _ = font.getmetrics()
     middle = top + ascent * 0.62
     ends = [font.getlength(text[:i]) for i in range(len(text) + 1)]
-    return [
-        Glyph(char, left + (a + b) / 2, middle) for char, a, b in zip(text, ends, ends[1:], strict=False)
-    ]
+    return [Glyph(char, left + (a + b) / 2, middle) for char, a, b in zip(text, ends, ends[1:], strict=False)]

@@ -22,10 +22,13 @@ CHARSET = " " + ASCII + LATIN
 _KNOWN = frozenset(CHARSET)
 
 _MONTHS = (
-    "January February March April May June July August September October November December"
-).split()
-_STREETS = "Street Road Avenue Lane Drive Court Place Square Way Hill Park Row".split()
-_DOMAINS = "com net org co.uk de fr io shop info".split()
+    *("January", "February", "March", "April", "May", "June"),
+    *("July", "August", "September", "October", "November", "December"),
+)
+_STREETS = ("Street", "Road", "Avenue", "Lane", "Drive", "Court", "Place", "Square", "Way", "Hill", "Row")
+_CODES = ("@@-####", "#### @@", "@#@ #@#", "No. ######", "#/####", "ID:@@@@##", "########")
+_PUNCTUATED = ("{},", "{}.", "{}!", "{}?", "({})", '"{}"', "{};", "{}:")
+_DOMAINS = ("com", "net", "org", "co.uk", "de", "fr", "io", "shop", "info")
 
 
 @functools.cache
@@ -53,18 +56,18 @@ class TextSampler:
         self.words = words(split)
         self.rng = rng
         self._kinds = (
-            (30, self.phrase),
-            (10, self.title),
-            (7, self.capitals),
-            (8, self.price),
-            (8, self.date),
-            (7, self.item),
-            (6, self.name),
-            (5, self.address),
-            (4, self.phone),
-            (3, self.email),
-            (6, self.code),
-            (6, self.scramble),
+            (30, self._phrase),
+            (10, self._title),
+            (7, self._capitals),
+            (8, self._price),
+            (8, self._date),
+            (7, self._item),
+            (6, self._name),
+            (5, self._address),
+            (4, self._phone),
+            (3, self._email),
+            (6, self._code),
+            (6, self._scramble),
         )
         self._weights = [weight for weight, _ in self._kinds]
 
@@ -82,30 +85,30 @@ class TextSampler:
             return self.words[min(int(self.rng.expovariate(1 / 400)), len(self.words) - 1)]
         return self.rng.choice(self.words)
 
-    def phrase(self) -> str:
+    def _phrase(self) -> str:
         text = [self.word() for _ in range(self.rng.randint(1, 5))]
         if self.rng.random() < 0.3:
             text[0] = text[0].capitalize()
         if self.rng.random() < 0.25:
             at = self.rng.randrange(len(text))
-            text[at] = self.rng.choice(("{},", "{}.", "{}!", "{}?", "({})", '"{}"', "{};", "{}:")).format(text[at])
+            text[at] = self.rng.choice(_PUNCTUATED).format(text[at])
         return " ".join(text)
 
-    def title(self) -> str:
+    def _title(self) -> str:
         return " ".join(self.word().capitalize() for _ in range(self.rng.randint(1, 4)))
 
-    def capitals(self) -> str:
+    def _capitals(self) -> str:
         return " ".join(self.word().upper().replace("ß", "SS") for _ in range(self.rng.randint(1, 3)))
 
-    def amount(self) -> str:
+    def _amount(self) -> str:
         value = self.rng.choice((9.99, 99.99, 999.99, 9999.99)) * self.rng.random()
         return self.rng.choice(("{:.2f}", "{:,.2f}", "{:.0f}")).format(value)
 
-    def price(self) -> str:
+    def _price(self) -> str:
         form = self.rng.choice(("${}", "£{}", "€{}", "{} €", "{} EUR", "USD {}", "{}", "-{}", "{}%", "{} kg"))
-        return form.format(self.amount())
+        return form.format(self._amount())
 
-    def date(self) -> str:
+    def _date(self) -> str:
         day, month, year = self.rng.randint(1, 28), self.rng.randint(1, 12), self.rng.randint(1950, 2035)
         name = _MONTHS[month - 1]
         return self.rng.choice(
@@ -121,30 +124,31 @@ class TextSampler:
             )
         )
 
-    def item(self) -> str:
+    def _item(self) -> str:
         quantity = self.rng.choice(("", f"{self.rng.randint(1, 12)} x ", f"{self.rng.randint(1, 9)} "))
-        return f"{quantity}{self.title()} {self.amount()}"
+        return f"{quantity}{self._title()} {self._amount()}"
 
-    def name(self) -> str:
+    def _name(self) -> str:
         prefix = self.rng.choice(("", "", "", "Mr. ", "Mrs. ", "Dr. ", "Ms "))
         initial = self.rng.choice(("", f"{self.rng.choice(string.ascii_uppercase)}. "))
         return f"{prefix}{self.word().capitalize()} {initial}{self.word().capitalize()}"
 
-    def address(self) -> str:
+    def _address(self) -> str:
         return f"{self.rng.randint(1, 999)} {self.word().capitalize()} {self.rng.choice(_STREETS)}"
 
-    def phone(self) -> str:
+    def _phone(self) -> str:
         return self._fill(self.rng.choice(("+## ## ### ####", "(###) ###-####", "###-####", "0## ########")))
 
-    def email(self) -> str:
+    def _email(self) -> str:
         host = f"{self.word().lower()}.{self.rng.choice(_DOMAINS)}"
-        return self.rng.choice((f"{self.word().lower()}@{host}", f"www.{host}", f"https://{host}/{self.word()}"))
+        return self.rng.choice(
+            (f"{self.word().lower()}@{host}", f"www.{host}", f"https://{host}/{self.word()}")
+        )
 
-    def code(self) -> str:
-        form = self.rng.choice(("@@-####", "#### @@", "@#@ #@#", "No. ######", "#/####", "ID:@@@@##", "########"))
-        return self._fill(form)
+    def _code(self) -> str:
+        return self._fill(self.rng.choice(_CODES))
 
-    def scramble(self) -> str:
+    def _scramble(self) -> str:
         """Any characters at all: what no language model could guess must be read."""
         pool = self.rng.choice((ASCII, CHARSET[1:], string.ascii_letters, LATIN + string.ascii_lowercase))
         return "".join(self.rng.choice(pool) for _ in range(self.rng.randint(2, 10)))

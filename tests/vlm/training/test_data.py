@@ -94,7 +94,8 @@ def test_answer_characters_point_to_their_glyphs(sampler: PageSampler) -> None:
         for char, glyph in zip(question.answer, question.sources, strict=True):
             assert glyph is None or glyph.char == char
         if any(question.sources):
-            assert all(g is not None for c, g in zip(question.answer, question.sources) if c != "\n")
+            pairs = zip(question.answer, question.sources, strict=True)
+            assert all(glyph is not None for char, glyph in pairs if char != "\n")
     assert {"How", "Is"} <= seen
 
 

@@ -58,7 +58,13 @@ def _encoder_of(path: Path) -> dict[str, torch.Tensor]:
 def _stage(start: Path, out: Path, share: float) -> ReaderStage:
     write_skeleton(out / "mini")
     return ReaderStage(
-        folder=out / "mini", start=start, out=out, minutes=0.05, encoder_share=share, layouts=SMALL, check_pages=2
+        folder=out / "mini",
+        start=start,
+        out=out,
+        minutes=0.05,
+        encoder_share=share,
+        layouts=SMALL,
+        check_pages=2,
     )
 
 

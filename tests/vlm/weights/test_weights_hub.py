@@ -59,7 +59,8 @@ def resolve_alone(
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("HF_", "TQDM"))}
     env = kept | {"HF_ENDPOINT": standin.url, "HF_HUB_CACHE": str(cache), "HF_HUB_DISABLE_XET": "1"} | env
     if not terminal:
-        done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=env, capture_output=True, text=True)
+        command = [sys.executable, "-c", code]
+        done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
         assert done.stdout == ""
         return done.returncode, done.stderr
     ours, theirs = pty.openpty()
