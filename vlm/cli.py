@@ -17,6 +17,7 @@ import typer
 
 from vlm import __version__
 from vlm.cli_train import eval_app, train_app
+from vlm.cli_verify import verify
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -38,6 +39,7 @@ app = typer.Typer(
 
 app.add_typer(train_app, name="train")
 app.add_typer(eval_app, name="eval")
+app.command()(verify)
 
 # Formats that a picture of windows can be saved in.
 _SAVED = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}

@@ -237,8 +237,10 @@ def _text_config(raw: Mapping[str, Any]) -> TextConfig:
         scaling = _part(rope, "full_attention")
         values["rope_theta"] = scaling.get("rope_theta", TextConfig.rope_theta)
     if "sliding_attention" in rope:
-        local = _part(rope, "sliding_attention").get("rope_theta", TextConfig.rope_local_base_freq)
-        values["rope_local_base_freq"] = local
+        local = _part(rope, "sliding_attention")
+        values["rope_local_base_freq"] = local.get("rope_theta", TextConfig.rope_local_base_freq)
+        if local.get("rope_type", "default") != "default":
+            raise CheckpointError("config.json: local layers with scaled RoPE; Gemma 3 scales global ones only")
     if scaling:
         kind = scaling.get("rope_type", scaling.get("type", "default"))
         if kind not in ("default", "linear"):

@@ -34,7 +34,7 @@ from vlm.training.tokenizer import CONTROL, build_mini_tokenizer
 from vlm.verify import PAN_AND_SCAN
 
 WINDOW = 32  # tokens a local layer sees
-LAYERS = 7  # five local, one global, one local
+LAYERS = 8  # five local, one global, two local
 
 Content = str | Image.Image
 Conversation = Sequence[tuple[str, Sequence[Content]]]
