@@ -10,8 +10,6 @@ from typing import Annotated
 
 import typer
 
-from vlm.errors import UsageError
-
 train_app = typer.Typer(help="Train the embedded model.", no_args_is_help=True, rich_markup_mode=None)
 eval_app = typer.Typer(help="Score a model on generated images.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -23,6 +21,8 @@ SeedOption = Annotated[int, typer.Option(help="Same seed, same pages.")]
 @contextmanager
 def _with_extra(name: str) -> Iterator[None]:
     """Say which extra to install where a package is missing."""
+    from vlm.errors import UsageError
+
     try:
         yield
     except ModuleNotFoundError as error:
@@ -96,6 +96,7 @@ def reading(
     from rich.console import Console
     from rich.progress import track
 
+    from vlm.errors import UsageError
     from vlm.session import VLM
 
     if split not in ("train", "validation", "heldout"):

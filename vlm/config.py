@@ -240,7 +240,7 @@ def _text_config(raw: Mapping[str, Any]) -> TextConfig:
         local = _part(rope, "sliding_attention")
         values["rope_local_base_freq"] = local.get("rope_theta", TextConfig.rope_local_base_freq)
         if local.get("rope_type", "default") != "default":
-            raise CheckpointError("config.json: local layers with scaled RoPE; Gemma 3 scales global ones only")
+            raise CheckpointError("config.json: scaled RoPE on local layers; Gemma 3 scales global ones")
     if scaling:
         kind = scaling.get("rope_type", scaling.get("type", "default"))
         if kind not in ("default", "linear"):

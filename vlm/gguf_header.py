@@ -93,7 +93,9 @@ def read_header(path: Path) -> GgufHeader:
     try:
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
             return _parse(_Cursor(data))
-    except (OSError, ValueError) as error:  # an empty file, too, is a ValueError (of mmap)
+    except OSError as error:
+        raise CheckpointError(f"{path}: can't be read ({error.strerror})") from None
+    except ValueError as error:  # an empty file, too, is a ValueError (of mmap)
         raise CheckpointError(f"{path}: not a usable GGUF file ({error}); fetch or copy it again") from None
 
 
