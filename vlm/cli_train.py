@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -16,6 +17,12 @@ eval_app = typer.Typer(help="Score a model on generated images.", no_args_is_hel
 OutOption = Annotated[Path, typer.Option(help="Folder for checkpoints and logs.")]
 MinutesOption = Annotated[float, typer.Option(min=0.1, help="Time to train; rates decay towards its end.")]
 SeedOption = Annotated[int, typer.Option(help="Same seed, same pages.")]
+
+
+class _Split(StrEnum):
+    train = "train"
+    validation = "validation"
+    heldout = "heldout"
 
 
 @contextmanager
@@ -87,7 +94,7 @@ def export(
 def reading(
     model: Annotated[str, typer.Option("--model", "-m", help="mini, a Hub id or a folder.")] = "mini",
     limit: Annotated[int, typer.Option(min=1, help="Number of images.")] = 500,
-    split: Annotated[str, typer.Option(help="train, validation or heldout fonts and words.")] = "heldout",
+    split: Annotated[_Split, typer.Option(help="Whose fonts and words.")] = _Split.heldout,
     seed: SeedOption = 20261122,
     show: Annotated[int, typer.Option(min=0, help="Print the first readings beside the truth.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
@@ -96,11 +103,8 @@ def reading(
     from rich.console import Console
     from rich.progress import track
 
-    from vlm.errors import UsageError
     from vlm.session import VLM
 
-    if split not in ("train", "validation", "heldout"):
-        raise UsageError(f"unknown split {split!r}: use train, validation or heldout")
     console = Console(stderr=True)
     bar = iter(track(range(limit), "reading", console=console, disable=not console.is_terminal))
     shown: list[tuple[str, str]] = []
@@ -115,10 +119,10 @@ def reading(
 
         score = evaluate_reading(
             VLM.load(model),
-            split=split,
+            split=split.value,
             count=limit,
             seed=seed,
-            on_read=on_read,  # type: ignore[arg-type]
+            on_read=on_read,
         )
     next(bar, None)
     if as_json:

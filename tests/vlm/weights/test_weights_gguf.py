@@ -250,7 +250,7 @@ def test_damaged_files_are_refused(tmp_path: Path, damage: Callable[[bytes], byt
 
 
 def test_missing_file(tmp_path: Path) -> None:
-    assert "not a usable GGUF file" in refusal(tmp_path / "none.gguf")
+    assert "none.gguf: can't be read (No such file or directory)" in refusal(tmp_path / "none.gguf")
 
 
 def test_header_is_what_the_library_reads(tmp_path: Path) -> None:
