@@ -1,6 +1,6 @@
 """The page in a real browser: upload, ask, watch the answer and the windows appear.
 
-Run with ``pytest -m browser``; needs ``pip install playwright`` and Debian's ``chromium``.
+Run with ``pytest -m browser``; needs the dev extra and Debian's ``chromium``.
 """
 
 from __future__ import annotations
