@@ -39,7 +39,6 @@ app = typer.Typer(
 
 app.add_typer(train_app, name="train")
 app.add_typer(eval_app, name="eval")
-app.command()(verify)
 
 # Formats that a picture of windows can be saved in.
 _SAVED = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
@@ -211,6 +210,9 @@ def ui(
     status.clear()
     vlm.on_window = None  # the page shows what goes on, not the terminal
     launch(vlm, host=host, port=port)
+
+
+app.command()(verify)
 
 
 def _counted(windows: int) -> str:
