@@ -9,8 +9,6 @@ from vlm.weights.hub import ASSETS
 
 MINI = ASSETS / "mini"
 
-pytestmark = pytest.mark.skipif(not (MINI / "model.safetensors").is_file(), reason="not trained yet")
-
 
 @pytest.fixture(scope="module")
 def pair() -> Pair:

@@ -103,6 +103,7 @@ def write_weights(folder: Path, vision: Vision, decoder: GemmaDecoder) -> Path:
     }
     path = folder / "model.safetensors"
     save_file(tensors, path, metadata={"format": "pt"})
+    path.chmod(0o644)  # safetensors writes it for the owner alone
     return path
 
 
