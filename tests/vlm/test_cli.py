@@ -497,7 +497,12 @@ def test_help_imports_nothing_heavy() -> None:
 def test_ctrl_c_ends_without_a_traceback(tmp_path: Path) -> None:
     fifo = tmp_path / "pipe.png"
     os.mkfifo(fifo)
-    process = start("windows", fifo)
+    # A job in the background of a script ignores Ctrl-C, and so would the command started by it.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        process = start("windows", fifo)
+    finally:
+        signal.signal(signal.SIGINT, before)
     with fifo.open("wb"):  # returns once the command has opened its end; now it waits for bytes
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=60)
