@@ -180,6 +180,9 @@ class ScriptedEngine:
         self.crops += [crop.size for crop in crops]
         return torch.zeros(len(crops), TOKENS, self.config.text.hidden_size)
 
+    def check_fits(self, plan: PromptPlan) -> None:
+        check_fits(len(plan.ids), self.config.text.max_position_embeddings)
+
     def embed(self, plan: PromptPlan, soft_NTD: Tensor | None) -> Tensor:
         assert len(plan.spans) == (0 if soft_NTD is None else len(soft_NTD))
         return torch.zeros(len(plan.ids), self.config.text.hidden_size)
@@ -190,7 +193,7 @@ class ScriptedEngine:
     def start(
         self, plan: PromptPlan, hidden_TD: Tensor, cache: KVCache, sampling: Sampling, max_tokens: int
     ) -> tuple[Said, Iterator[Token]]:
-        check_fits(len(plan.ids), self.config.text.max_position_embeddings)
+        self.check_fits(plan)
         self.heard.append(plan)
         said = Said()
         return said, self._say(said, max_tokens)

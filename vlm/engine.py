@@ -102,6 +102,19 @@ class Engine:
         """Side of the encoder's square in pixels."""
         return self._vision_of("an image").encoder.config.image_size
 
+    @property
+    def context(self) -> int:
+        """Positions the model was made for."""
+        return self.config.text.max_position_embeddings
+
+    def check_fits(self, plan: PromptPlan) -> None:
+        """Refuse a prompt that leaves no room for an answer.
+
+        Raises:
+            PromptError: names both lengths and what to leave out.
+        """
+        check_fits(len(plan.ids), self.context)
+
     @torch.inference_mode()
     def encode(self, crops: Sequence[Image.Image]) -> Tensor:
         """Windows to soft tokens: [N, tokens, hidden_size]."""
@@ -147,10 +160,9 @@ class Engine:
             sampling: how to choose tokens.
             max_tokens: length of the answer at most.
         """
-        context = self.config.text.max_position_embeddings
-        check_fits(len(plan.ids), context)
+        self.check_fits(plan)
         logits_V = prefill(self.decoder, hidden_TD, plan.spans, cache)
-        limits = Limits(self.config.stop_ids, max_tokens, context)
+        limits = Limits(self.config.stop_ids, max_tokens, self.context)
         generation = Generation(self.decoder, cache, Sampler(sampling), limits, plan.ids)
         return generation, generation.run(logits_V)
 

@@ -98,13 +98,15 @@ class Generation:
 
     def run(self, logits_V: Tensor) -> Iterator[Token]:
         """Generate from the logits after the prompt."""
+        history = list(self.prompt)
         while True:
-            token = self.sampler.pick(logits_V, [*self.prompt, *self.ids])
+            token = self.sampler.pick(logits_V, history)
             if token in self.limits.stop_ids:
                 self.finish_reason = "stop"
                 return
             logprob = float(logits_V.float().log_softmax(-1)[token])
             self.ids.append(token)
+            history.append(token)
             yield Token(token, logprob)
             if len(self.ids) >= self.limits.max_tokens:
                 self.finish_reason = "length"

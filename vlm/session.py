@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -91,11 +92,18 @@ class Answer:
     usage: Usage
     timings: Timings
     ids: tuple[int, ...] = ()  # the answer's tokens as they were generated
+    logprobs: tuple[float, ...] = ()  # natural log of each one's probability
+
+    @property
+    def confidence(self) -> float:
+        """Mean probability of the answer's tokens, 0 to 1; 0 where there are none."""
+        return sum(map(math.exp, self.logprobs)) / len(self.logprobs) if self.logprobs else 0.0
 
     def to_json(self) -> dict[str, Any]:
         """The object ``vlm ask --json`` prints."""
         return {
             "answer": self.text,
+            "confidence": round(self.confidence, 4),
             "model": self.model,
             "finish_reason": self.finish_reason,
             "windows": [
@@ -133,10 +141,18 @@ class AnswerStream:
 
 
 @dataclass(frozen=True)
-class _Looked:
-    """Images that were cut and encoded."""
+class _Cut:
+    """Images cut into windows."""
 
     parts: tuple[ImagePart, ...]
+    windows: tuple[UsedWindow, ...]
+    crops: tuple[Image.Image, ...]
+
+
+@dataclass(frozen=True)
+class _Looked:
+    """Windows that were encoded."""
+
     windows: tuple[UsedWindow, ...]
     soft_NTD: Tensor | None
     seconds: float
@@ -192,8 +208,9 @@ class VLM:
         Images stand before the text. BOS is added.
         """
         options = _changed(options, changes)
-        looked = self._look(_as_list(images), options)
-        plan = plan_raw(self.engine.tokenizer, (*looked.parts, prompt), self._tokens_per_image)
+        cut = self._cut(_as_list(images), options)
+        plan = plan_raw(self.engine.tokenizer, (*cut.parts, prompt), self._tokens_per_image)
+        looked = self._look(cut, plan)
         return AnswerStream(_run(self.engine, plan, looked, self.engine.new_cache(), options))
 
     def chat(self, options: Options | None = None, **changes: Any) -> Chat:
@@ -204,11 +221,10 @@ class VLM:
     def _tokens_per_image(self) -> int:
         return self.engine.config.mm_tokens_per_image
 
-    def _look(self, sources: Sequence[ImageSource], options: Options) -> _Looked:
-        """Cut the images into windows and encode them."""
-        started = time.perf_counter()
+    def _cut(self, sources: Sequence[ImageSource], options: Options) -> _Cut:
+        """Read images and cut them into windows."""
         if not sources:
-            return _Looked((), (), None, 0.0)
+            return _Cut((), (), ())
         policy = options.windowing(self.engine.window_size)
         parts: list[ImagePart] = []
         windows: list[UsedWindow] = []
@@ -220,13 +236,19 @@ class VLM:
             parts.append(ImagePart(len(cut)))
             crops.extend(cut)
             windows.extend(UsedWindow(index, window) for window in planned)
+        return _Cut(tuple(parts), tuple(windows), tuple(crops))
+
+    def _look(self, cut: _Cut, plan: PromptPlan) -> _Looked:
+        """Encode the windows of a prompt that fits: encoding takes long, so the length comes first."""
+        started = time.perf_counter()
+        self.engine.check_fits(plan)
         soft: list[Tensor] = []
-        for done, cut_out in enumerate(crops):
+        for done, window in enumerate(cut.crops):
             if self.on_window is not None:
-                self.on_window(done, len(crops))
-            soft.append(self.engine.encode([cut_out]))
-        soft_NTD = torch.cat(soft)
-        return _Looked(tuple(parts), tuple(windows), soft_NTD, time.perf_counter() - started)
+                self.on_window(done, len(cut.crops))
+            soft.append(self.engine.encode([window]))
+        soft_NTD = torch.cat(soft) if soft else None
+        return _Looked(cut.windows, soft_NTD, time.perf_counter() - started)
 
 
 class Chat:
@@ -260,9 +282,10 @@ class Chat:
         if not question.strip():
             raise PromptError("no question: say what you want to know about the image")
         engine = self._model.engine
-        looked = self._model._look(_as_list(images), self._options)
-        turns = (*self.turns, Turn("user", (*looked.parts, question)))
+        cut = self._model._cut(_as_list(images), self._options)
+        turns = (*self.turns, Turn("user", (*cut.parts, question)))
         plan = plan_chat(engine.tokenizer, turns, engine.config.mm_tokens_per_image)
+        looked = self._model._look(cut, plan)
         self._asked += 1
         return AnswerStream(self._alone(self._asked, self._answer(turns, plan, looked)))
 
@@ -322,7 +345,9 @@ def _run(
     generation, tokens = engine.start(plan, hidden_TD, cache, options.sampling, options.max_tokens)
     prefilled = time.perf_counter()
     text = TextStream(engine.tokenizer.token_bytes, options.stop)
+    logprobs: list[float] = []
     for token in tokens:
+        logprobs.append(token.logprob)
         piece = text.push(token.id)
         if piece:
             yield piece
@@ -350,6 +375,7 @@ def _run(
             decode=time.perf_counter() - prefilled,
         ),
         ids=tuple(generation.ids),
+        logprobs=tuple(logprobs),
     )
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -63,10 +65,28 @@ def test_answer_tells_how_it_came_about(model: VLM) -> None:
 
 def test_json_of_an_answer_is_the_published_object(model: VLM) -> None:
     shown = model.ask(picture(1), QUESTION, max_tokens=3).to_json()
-    assert list(shown) == ["answer", "model", "finish_reason", "windows", "usage", "timings"]
+    assert list(shown) == [
+        *("answer", "confidence", "model", "finish_reason", "windows", "usage", "timings"),
+    ]
+    assert 0 < shown["confidence"] <= 1
     assert shown["windows"] == [{"image": 0, "box": [0, 0, 80, 80], "kind": "whole"}]
     assert list(shown["usage"]) == ["prompt_tokens", "image_tokens", "completion_tokens"]
     assert list(shown["timings"]) == ["load", "encode", "prefill", "decode"]
+
+
+def test_confidence_is_the_mean_probability_of_the_tokens(model: VLM) -> None:
+    answer = model.ask(picture(1), QUESTION, max_tokens=3)
+    assert len(answer.logprobs) == len(answer.ids) == 3
+    assert answer.confidence == pytest.approx(sum(math.exp(x) for x in answer.logprobs) / 3)
+    assert replace(answer, logprobs=()).confidence == 0.0
+
+
+def test_a_prompt_too_long_is_refused_before_anything_is_encoded(model: VLM) -> None:
+    encoded: list[tuple[int, int]] = []
+    watched = VLM(model.engine, on_window=lambda done, count: encoded.append((done, count)))
+    with pytest.raises(PromptError, match="--max-windows"):
+        watched.ask(picture(1), "why " * model.engine.context)
+    assert not encoded
 
 
 def test_windows_list_blank_ones_and_image_tokens_count_the_others(model: VLM) -> None:
