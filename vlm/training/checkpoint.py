@@ -8,6 +8,7 @@ training, so storing loses nothing that was learnt.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from vlm.config import ModelConfig
 from vlm.engine import Vision
 from vlm.gemma import GemmaDecoder
 from vlm.tokenizer import GemmaTokenizer
+from vlm.training.plots import read_log
 from vlm.training.tokenizer import build_mini_tokenizer
 
 IMAGE_SIZE, PATCH_SIZE, TOKENS = 224, 14, 64  # pixels, pixels, soft tokens a window
@@ -107,5 +109,25 @@ def write_weights(folder: Path, vision: Vision, decoder: GemmaDecoder) -> Path:
     return path
 
 
-def _write(path: Path, value: dict[str, Any]) -> None:
+def write_record(folder: Path, logs: Sequence[Path]) -> None:
+    """Write ``training.json`` beside the weights: hours and steps of each stage, from the logs.
+
+    Raises:
+        UsageError: a file is not a log of ``vlm train``.
+    """
+    stages: list[dict[str, Any]] = []
+    for path in logs:
+        lines = read_log(path)
+        begins = [index for index, line in enumerate(lines) if "stage" in line]
+        for begin, end in zip(begins, [*begins[1:], len(lines)], strict=True):
+            head, run = lines[begin], lines[begin:end]
+            hours = max(line["seconds"] for line in run) / 3600
+            steps = max(line.get("step", 0) for line in run) - head["first_step"]
+            if stages and stages[-1]["stage"] == head["name"]:  # the same stage, resumed
+                hours, steps = hours + stages[-1]["hours"], steps + stages.pop()["steps"]
+            stages.append({"stage": head["name"], "hours": round(hours, 3), "steps": steps})
+    _write(folder / "training.json", stages)
+
+
+def _write(path: Path, value: Any) -> None:
     path.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")

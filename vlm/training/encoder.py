@@ -12,8 +12,8 @@ Two signals on one pass over a rendered page:
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -21,19 +21,22 @@ import torch
 from open_clip.loss import SigLipLoss
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.data import DataLoader, IterableDataset
 
 from vlm.config import VisionConfig
 from vlm.siglip import SiglipEncoder
 from vlm.training.fonts import Split
 from vlm.training.loop import Loop, RunLog, optimizers, save_state
-from vlm.training.render import Glyph, PageSampler, PageStyle
+from vlm.training.page import Glyph
+from vlm.training.render import PageSampler, PageStyle
 from vlm.training.text import CHARSET
 
 SLOTS = 4  # characters kept a patch
 TEXT_LENGTH = 128  # characters the text tower sees
 EMPTY = 0  # class of an empty slot; a character is its CHARSET index + 1
 CLASSES = len(CHARSET) + 1
+IGNORED_SLOT = 255  # of a window whose letters are too small to read
 POOL = 2  # patches along one side of a soft token
 _CLASS_OF = {char: index + 1 for index, char in enumerate(CHARSET)}
 
@@ -54,11 +57,20 @@ def slot_classes(glyphs: Iterable[Glyph], config: VisionConfig) -> np.ndarray:
     used = np.zeros((side, side), dtype=np.int64)
     for glyph in glyphs:
         column, row = int(glyph.x // config.patch_size), int(glyph.y // config.patch_size)
-        if 0 <= column < side and 0 <= row < side and used[row, column] < SLOTS:
+        inside = 0 <= column < side and 0 <= row < side
+        if inside and used[row, column] < SLOTS and glyph.char in _CLASS_OF:
             grid[row, column, used[row, column]] = _CLASS_OF[glyph.char]
             used[row, column] += 1
     cells = grid.reshape(side // POOL, POOL, side // POOL, POOL, SLOTS).transpose(0, 2, 1, 3, 4)
     return cells.reshape(-1, POOL * POOL, SLOTS)
+
+
+def text_classes(lines: Sequence[str]) -> Tensor:
+    """Classes of a page's first characters for the text tower: uint8 [TEXT_LENGTH], ``EMPTY`` behind them."""
+    classes = [_CLASS_OF[char] for char in " ".join(lines) if char in _CLASS_OF][:TEXT_LENGTH]
+    padded = torch.full((TEXT_LENGTH,), EMPTY, dtype=torch.uint8)
+    padded[: len(classes)] = torch.tensor(classes, dtype=torch.uint8)
+    return padded
 
 
 class EncoderPages(IterableDataset[tuple[Tensor, Tensor, Tensor]]):
@@ -75,10 +87,8 @@ class EncoderPages(IterableDataset[tuple[Tensor, Tensor, Tensor]]):
             if not page.glyphs:
                 continue
             pixels = torch.from_numpy(np.asarray(page.image).transpose(2, 0, 1).copy())
-            text = [_CLASS_OF[c] for c in " ".join(page.lines)][:TEXT_LENGTH]
-            padded = torch.zeros(TEXT_LENGTH, dtype=torch.uint8)
-            padded[: len(text)] = torch.tensor(text, dtype=torch.uint8)
-            yield pixels, torch.from_numpy(slot_classes(page.glyphs, self.config)), padded
+            slots = torch.from_numpy(slot_classes(page.glyphs, self.config))
+            yield pixels, slots, text_classes(page.lines)
 
 
 class TextTower(nn.Module):
@@ -120,9 +130,10 @@ class EncoderHeads(nn.Module):
         n, t, d = pooled_NTD.shape
         patches = F.gelu(self.spread(pooled_NTD)).view(n, t, POOL * POOL, d)
         logits = self.dense(patches).view(*slots.shape, CLASSES)
-        filled = slots != EMPTY
+        read = slots != IGNORED_SLOT
+        filled = (slots != EMPTY) & read
         # A tenth of the empty slots stand for all of them: the loss learns from letters.
-        chosen = filled | (torch.rand(slots.shape, device=slots.device) < 0.1)
+        chosen = filled | (read & (torch.rand(slots.shape, device=slots.device) < 0.1))
         chosen_logits = logits[chosen].float()
         dense = F.cross_entropy(chosen_logits, slots[chosen].long())
         with torch.no_grad():
@@ -134,10 +145,14 @@ class EncoderHeads(nn.Module):
         """Dense and contrastive losses of a batch, and the dense accuracy."""
         pooled_NTD = pool(patches_NPD)
         dense, accuracy = self.dense_loss(pooled_NTD, slots)
-        image = F.normalize(self.image_out(pooled_NTD).mean(1).float(), dim=-1)
-        words = F.normalize(self.text(text.long()).float(), dim=-1)
-        contrast = SigLipLoss()(image, words, self.scale.exp(), self.bias)
-        return {"dense": dense, "contrast": contrast, "accuracy": accuracy}
+        return {"dense": dense, "contrast": self.contrast_loss(pooled_NTD, text), "accuracy": accuracy}
+
+    def contrast_loss(self, pooled_NTD: Tensor, text_NL: Tensor) -> Tensor:
+        """Sigmoid loss between pages and their texts; pages without text are left out."""
+        told = (text_NL != EMPTY).any(1)
+        image = F.normalize(self.image_out(pooled_NTD[told]).mean(1).float(), dim=-1)
+        words = F.normalize(self.text(text_NL[told].long()).float(), dim=-1)
+        return SigLipLoss()(image, words, self.scale.exp(), self.bias)
 
 
 def pool(patches_NPD: Tensor) -> Tensor:
@@ -171,7 +186,7 @@ def as_pixels(pixels: Tensor) -> Tensor:
     return pixels.float() / 127.5 - 1.0
 
 
-EASY = PageStyle(letter_px=(20.0, 40.0), lines=(3, 9), noise=0.1)
+EASY = PageStyle(letter_px=(20.0, 40.0), lines=(1, 9), noise=0.1)
 FULL = PageStyle(letter_px=(15.0, 40.0), lines=(2, 12))
 CHECK = PageStyle(letter_px=(20.0, 32.0), lines=(1, 8))
 
@@ -181,25 +196,60 @@ class EncoderStage:
     """Settings of the stage."""
 
     out: Path
-    minutes: float  # wall-clock budget; the rate decays towards it
+    minutes: float  # wall-clock budget; the rate decays towards the end of each resolution
+    low_share: float = 0.25  # of the time at half the resolution, where letters are learnt cheaply
     batch: int = 32
     muon_rate: float = 0.02
     adam_rate: float = 2e-3
     contrast_weight: float = 0.2
     seed: int = 1
-    resume: Path | None = None
+    resume: Path | None = None  # an encoder.pt of full resolution
     bf16: bool = True
     check_pages: int = 128
 
 
 def train_encoder(config: VisionConfig, stage: EncoderStage) -> SiglipEncoder:
-    """Run the stage and write ``encoder.pt`` (encoder, heads, optimisers) into ``stage.out``."""
+    """Run the stage and write ``encoder.pt`` (encoder, heads, optimisers) into ``stage.out``.
+
+    It begins at half the resolution, on windows of a quarter of the patches; then the positions are
+    interpolated and it goes on at full resolution. A resumed stage goes on at full resolution.
+    """
     torch.manual_seed(stage.seed)
-    encoder, heads = SiglipEncoder(config), EncoderHeads(config)
+    log = RunLog(stage.out / "encoder.jsonl")
+    heads = EncoderHeads(config)
+    encoder = SiglipEncoder(config)
     init_encoder(encoder)
+    if stage.resume is None and stage.low_share > 0:
+        low = SiglipEncoder(replace(config, image_size=config.image_size // 2))
+        init_encoder(low)
+        _train_at(low, heads, stage, log, stage.minutes * stage.low_share, EASY)
+        raise_resolution(low, encoder)
+        _train_at(encoder, heads, stage, log, stage.minutes * (1 - stage.low_share), FULL)
+    else:
+        _train_at(encoder, heads, stage, log, stage.minutes, FULL)
+    return encoder
+
+
+def raise_resolution(low: SiglipEncoder, high: SiglipEncoder) -> None:
+    """Copy an encoder into one of more patches, positions interpolated (bicubic, as SigLIP 2 does)."""
+    name = "embeddings.position_embedding.weight"
+    states = low.state_dict()
+    few, many = low.config.patches_per_side, high.config.patches_per_side
+    grid_1DHW = states[name].view(few, few, -1).permute(2, 0, 1)[None]
+    grown = F.interpolate(grid_1DHW, (many, many), mode="bicubic", align_corners=False)
+    states[name] = grown[0].permute(1, 2, 0).reshape(many * many, -1)
+    high.load_state_dict(states)
+
+
+def _train_at(
+    encoder: SiglipEncoder, heads: EncoderHeads, stage: EncoderStage, log: RunLog, minutes: float,
+    style: PageStyle,
+) -> None:  # fmt: skip
+    """Train at the encoder's own resolution."""
+    config = encoder.config
     groups = optimizers(encoder, stage.muon_rate, stage.adam_rate, outside=(heads,))
     step = 0
-    if stage.resume:
+    if stage.resume is not None:
         state = torch.load(stage.resume, weights_only=True)
         encoder.load_state_dict(state["encoder"])
         heads.load_state_dict(state["heads"])
@@ -208,9 +258,16 @@ def train_encoder(config: VisionConfig, stage: EncoderStage) -> SiglipEncoder:
         step = state["step"]
     for layer in encoder.encoder.layers:
         layer.compile()  # fuses what lies between the products
-    log = RunLog(stage.out / "encoder.jsonl")
-    log.write(stage=str(asdict(stage)), parameters=sum(p.numel() for p in encoder.parameters()))
+    log.write(
+        name=f"encoder at {config.image_size} px",
+        first_step=step,
+        stage=str(asdict(stage)),
+        image_size=config.image_size,
+        parameters=sum(p.numel() for p in encoder.parameters()),
+    )
     check = next(iter(DataLoader(EncoderPages("validation", config, CHECK, 7), stage.check_pages)))
+    pages = EncoderPages("train", config, style, stage.seed + step)
+    batches = iter(DataLoader(pages, stage.batch, num_workers=1, prefetch_factor=4))
 
     def losses(batch: list[Tensor]) -> dict[str, Tensor]:
         pixels, slots, text = batch
@@ -222,15 +279,6 @@ def train_encoder(config: VisionConfig, stage: EncoderStage) -> SiglipEncoder:
         save_state(stage.out / "encoder.pt", states | {"optimizers": optimizer_states, "step": step})
 
     weights = {"dense": 1.0, "contrast": stage.contrast_weight}
-    loop: Loop[list[Tensor]] = Loop(groups, weights, stage.minutes, log, stage.bf16, step)
-    loop.run(_batches(config, stage, loop), losses, lambda: losses(check), save)
-    return encoder
-
-
-def _batches(config: VisionConfig, stage: EncoderStage, loop: Loop[list[Tensor]]) -> Iterator[list[Tensor]]:
-    """Large letters for the first quarter, then all."""
-    for style, until in ((EASY, 0.25), (FULL, 2.0)):
-        pages = EncoderPages("train", config, style, stage.seed + loop.step)
-        batches = iter(DataLoader(pages, stage.batch, num_workers=1, prefetch_factor=4))
-        while loop.done < until:
-            yield next(batches)
+    loop: Loop[list[Tensor]] = Loop(groups, weights, minutes, log, stage.bf16, step)
+    with sdpa_kernel(SDPBackend.MATH):  # whose backward takes half the time of the fused one here
+        loop.run(batches, losses, lambda: losses(check), save)

@@ -1,31 +1,28 @@
-"""Questions about a rendered page, their answers, and where each answer character stands."""
+"""Questions about a page, their answers, and the glyph each answer character was read from."""
 
 from __future__ import annotations
 
 import random
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from vlm.training.render import Glyph, Page
-
-WHOLE = (
-    "What does it say?",
-    "What does the text say?",
-    "What does this say?",
-    "Read the text.",
-    "Read this.",
-    "Transcribe the text.",
-    "Transcribe this image.",
-    "Please transcribe all text.",
-    "What is written here?",
-    "What is written in the image?",
-    "What text is in this image?",
-    "Write down everything you can read.",
-    "OCR",
-    "What can you read?",
+from vlm.training.page import ABSENT, Fact, Glyph, Page
+from vlm.training.wordings import (
+    ABSENT_KEYS,
+    CONFIRM,
+    CONTAINS,
+    COUNT_LINES,
+    LINE,
+    OF_IMAGE,
+    ORDINALS,
+    WHICH_IMAGE,
+    WHOLE,
+    WORDINGS,
 )
-ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth")
-COUNT = ("How many lines are there?", "How many lines of text are there?", "Count the lines.")
-CONTAINS = ('Is the word "{}" in the image?', 'Does it say "{}"?', 'Can you see the word "{}"?')
+
+LONGEST = 180  # characters of an answer: a longer page is asked for its lines and facts
+READ_ALL = 0.6  # share of conversations with a transcription, which teaches most a page
+FIRST, SECOND = "The first image.", "The second image."
 
 
 @dataclass(frozen=True)
@@ -35,39 +32,98 @@ class Question:
     text: str
     answer: str
     sources: tuple[Glyph | None, ...]  # one a character of the answer; None: not read from a place
+    image: int = 0  # which of the images the sources lie in
 
 
-def ask_about(page: Page, rng: random.Random, decoys: tuple[str, ...]) -> Question:
-    """Draw a question about a page: mostly "what does it say".
+def talk_about(page: Page, rng: random.Random, decoys: Sequence[str], turns: int) -> list[Question]:
+    """Draw a conversation: up to ``turns`` different questions about one page, perhaps a transcription.
 
     Args:
-        page: a page with at least one line.
+        page: with at least a line or a fact.
         rng: source of chance.
         decoys: words to ask for that mostly are not on the page.
+        turns: the most questions; fewer where the page has no more to ask.
     """
-    chance = rng.random()
-    if chance < 0.76:
-        return _lines(page, rng.choice(WHOLE), range(len(page.lines)))
-    if chance < 0.9:
-        index = rng.randrange(len(page.lines))
-        return _lines(page, _line_question(index, len(page.lines), rng), range(index, index + 1))
-    if chance < 0.94:
-        count = str(len(page.lines))
-        return Question(rng.choice(COUNT), count, (None,) * len(count))
-    present = [word for line in page.lines for word in line.split()]
-    word = rng.choice(present) if rng.random() < 0.5 else rng.choice(decoys)
-    answer = "Yes" if word in present else "No"
-    return Question(rng.choice(CONTAINS).format(word), answer, (None,) * len(answer))
+    questions: list[Question] = []
+    whole = None
+    if page.lines and rng.random() < READ_ALL and not _is_chart(page):
+        whole = whole_question(page, rng)
+    if whole is not None and rng.random() < 0.5:
+        return [whole]
+    for _ in range(4 * turns):
+        question = _one(page, rng, decoys)
+        if question is None or any(_alike(question, other) for other in questions):
+            continue
+        if whole is None or question.answer != whole.answer:
+            questions.append(question)
+        if len(questions) == turns:
+            break
+    # At the end, because what comes after a transcription could be copied from it.
+    return [*questions, whole] if whole is not None else questions
 
 
-def _line_question(index: int, count: int, rng: random.Random) -> str:
+def _alike(question: Question, other: Question) -> bool:
+    """Whether an answer could be copied from the other's: the page must be looked at each time."""
+    return question.text == other.text or (any(question.sources) and question.answer in other.answer)
+
+
+def talk_about_two(pages: Sequence[Page], rng: random.Random, decoys: Sequence[str]) -> list[Question]:
+    """One question about two images shown together."""
+    index = rng.randrange(2)
+    alone = _words(pages[index]) - _words(pages[1 - index])
+    if alone and rng.random() < 0.6:
+        text = rng.choice(WHICH_IMAGE).format(rng.choice(sorted(alone)))
+        return [_said(text, (FIRST, SECOND)[index])]
+    question = _one(pages[index], rng, decoys)
+    if question is None:
+        return []
+    text = rng.choice(OF_IMAGE).format(("first", "second")[index], question.text)
+    return [Question(text[0].upper() + text[1:], question.answer, question.sources, index)]
+
+
+def _one(page: Page, rng: random.Random, decoys: Sequence[str]) -> Question | None:
+    """Draw one kind of question; None where this page has no such."""
+    kinds: list[tuple[float, Callable[[], Question | None]]] = []
+    drawn = _is_chart(page)
+    if page.lines:
+        kinds += [
+            (4 if drawn else 40, lambda: whole_question(page, rng)),
+            (0 if drawn else 12, lambda: _line(page, rng)),
+            (0 if drawn else 2, lambda: _said(rng.choice(COUNT_LINES), str(len(page.lines)))),
+            (7, lambda: _contains(page, rng, decoys)),
+            (6, lambda: absent_question(page, rng, decoys)),
+        ]
+    if page.facts:
+        kinds += [(60, lambda: fact_question(page, rng)), (0 if drawn else 5, lambda: _confirm(page, rng))]
+    ((_, draw),) = rng.choices(kinds, [weight for weight, _ in kinds])
+    return draw()
+
+
+def _is_chart(page: Page) -> bool:
+    """Whether a page's text is labels and ticks, which nobody would read line by line."""
+    return any(fact.key in ("value", "largest") for fact in page.facts)
+
+
+def _said(text: str, answer: str) -> Question:
+    """A question whose answer stands nowhere on the page."""
+    return Question(text, answer, (None,) * len(answer))
+
+
+def whole_question(page: Page, rng: random.Random) -> Question | None:
+    """Transcribe everything; None where that is too much to say."""
+    if sum(map(len, page.lines)) + len(page.lines) > LONGEST:
+        return None
+    return _lines(page, rng.choice(WHOLE), range(len(page.lines)))
+
+
+def _line(page: Page, rng: random.Random) -> Question:
+    index = rng.randrange(len(page.lines))
     names = [f"line {index + 1}"]
     if index < len(ORDINALS):
         names.append(f"the {ORDINALS[index]} line")
-    if index == count - 1:
+    if index == len(page.lines) - 1:
         names.append("the last line")
-    name = rng.choice(names)
-    return rng.choice(("What does {} say?", "Read {}.", "What is on {}?", "Transcribe {}.")).format(name)
+    return _lines(page, rng.choice(LINE).format(rng.choice(names)), range(index, index + 1))
 
 
 def _lines(page: Page, text: str, indices: range) -> Question:
@@ -78,3 +134,79 @@ def _lines(page: Page, text: str, indices: range) -> Question:
     for index in indices:
         sources += [*([None] if index > indices.start else []), *by_line[index]]
     return Question(text, "\n".join(page.lines[i] for i in indices), tuple(sources))
+
+
+def _words(page: Page) -> set[str]:
+    """Words of a page without the marks around them."""
+    found = {word.strip(".,;:!?()\"'") for line in page.lines for word in line.split()}
+    return {word for word in found if len(word) > 1 and '"' not in word}
+
+
+def _contains(page: Page, rng: random.Random, decoys: Sequence[str]) -> Question | None:
+    present = sorted(_words(page))
+    if not present:
+        return None
+    word = rng.choice(present) if rng.random() < 0.5 else _decoy(rng, decoys)
+    shown = any(word.lower() in line.lower() for line in page.lines)
+    if shown and word not in present:
+        return None  # part of a longer word: neither yes nor no
+    return _said(rng.choice(CONTAINS).format(word), "Yes" if shown else "No")
+
+
+def _decoy(rng: random.Random, decoys: Sequence[str]) -> str:
+    word = rng.choice(decoys)
+    return word.capitalize() if rng.random() < 0.5 else word
+
+
+def _unambiguous(page: Page) -> list[Fact]:
+    """Facts that are told once, or always alike."""
+    answers: dict[tuple[str, str], set[str]] = {}
+    for fact in page.facts:
+        answers.setdefault((fact.key, fact.subject), set()).add(fact.answer)
+    return [fact for fact in page.facts if len(answers[fact.key, fact.subject]) == 1]
+
+
+def fact_question(page: Page, rng: random.Random) -> Question | None:
+    """Ask for one thing the page tells unambiguously; None where it tells none."""
+    facts = [fact for fact in _unambiguous(page) if fact.key in WORDINGS]
+    if not facts:
+        return None
+    fact = rng.choice(facts)
+    if len(fact.answer) > LONGEST:
+        return None
+    at = fact.at or (None,) * len(fact.answer)
+    sources = tuple(None if index is None else page.glyphs[index] for index in at)
+    return Question(worded(rng.choice(WORDINGS[fact.key]), fact.subject), fact.answer, sources)
+
+
+def worded(wording: str, subject: str) -> str:
+    """Fill a wording with a subject, whole or in its two parts."""
+    a, _, b = subject.partition(" / ")
+    text = wording.format(subject=subject, a=a, b=b)
+    return text[0].upper() + text[1:]
+
+
+def _confirm(page: Page, rng: random.Random) -> Question | None:
+    """Is the total 3.50? The wrong value is that of another fact."""
+    facts = [fact for fact in _unambiguous(page) if fact.key in WORDINGS and not fact.subject and fact.at]
+    if len(facts) < 2:
+        return None
+    fact, other = rng.sample(facts, 2)
+    value = fact.answer if rng.random() < 0.5 else other.answer
+    label = fact.key.replace("_", " ")
+    text = rng.choice(CONFIRM).format(label=label, value=value)
+    return _said(text, "Yes" if value == fact.answer else "No")
+
+
+def absent_question(page: Page, rng: random.Random, decoys: Sequence[str]) -> Question | None:
+    """Ask for what the page does not tell."""
+    key = rng.choice(ABSENT_KEYS)
+    said = " ".join(page.lines).lower()
+    word = _decoy(rng, decoys)
+    asked = word if key in ("price", "quantity", "field") else ""
+    if any(fact.key == key and fact.subject == asked for fact in page.facts):
+        return None
+    telling = asked.lower() if asked else key.split("_")[0]
+    if telling in said:
+        return None
+    return _said(worded(rng.choice(WORDINGS[key]), asked), ABSENT)

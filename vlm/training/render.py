@@ -16,27 +16,10 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from vlm.training.fonts import Split, find_fonts
+from vlm.training.page import Glyph, Page
 from vlm.training.text import TextSampler
 
 Color = tuple[int, int, int]
-
-
-@dataclass(frozen=True)
-class Glyph:
-    """One character and its centre, in pixels from the left and the top."""
-
-    char: str
-    x: float
-    y: float
-
-
-@dataclass(frozen=True)
-class Page:
-    """A rendered image and its truth."""
-
-    image: Image.Image  # RGB
-    lines: tuple[str, ...]  # in reading order
-    glyphs: tuple[Glyph, ...]  # in reading order, interior spaces included
 
 
 @dataclass(frozen=True)
@@ -63,7 +46,8 @@ def _families(split: Split) -> tuple[tuple[Path, ...], ...]:
 
 @functools.lru_cache(maxsize=4096)
 def _font(path: Path, size: int) -> ImageFont.FreeTypeFont:
-    return ImageFont.truetype(str(path), size)
+    # Basic layout: the shaping engine may join letters ("Does" as "Dœs"), which the truth would not say.
+    return ImageFont.truetype(str(path), size, layout_engine=ImageFont.Layout.BASIC)
 
 
 class PageSampler:

@@ -10,6 +10,7 @@ import functools
 import random
 import string
 import zlib
+from importlib.resources import files
 
 import wordfreq
 
@@ -33,13 +34,17 @@ _DOMAINS = ("com", "net", "org", "co.uk", "de", "fr", "io", "shop", "info")
 
 @functools.cache
 def words(split: Split) -> tuple[str, ...]:
-    """Words of one split, most frequent first: English, with some German, French and Spanish."""
+    """Words of one split, most frequent first: English, with some German, French and Spanish.
+
+    What one would not like to find on a sample receipt is left out.
+    """
+    rude = frozenset(files("better_profanity").joinpath("profanity_wordlist.txt").read_text().split("\n"))
     wanted = {"heldout": (0,), "validation": (1,), "train": tuple(range(2, 10))}[split]
     chosen: list[str] = []
     for language, count in (("en", 40000), ("de", 4000), ("fr", 4000), ("es", 4000)):
         for word in wordfreq.top_n_list(language, count):
             fits = 1 <= len(word) <= 14 and all(c in CHARSET for c in word)
-            if fits and zlib.crc32(word.encode()) % 10 in wanted:
+            if fits and word not in rude and zlib.crc32(word.encode()) % 10 in wanted:
                 chosen.append(word)
     return tuple(chosen)
 
@@ -56,18 +61,18 @@ class TextSampler:
         self.words = words(split)
         self.rng = rng
         self._kinds = (
-            (30, self._phrase),
-            (10, self._title),
-            (7, self._capitals),
-            (8, self._price),
-            (8, self._date),
-            (7, self._item),
-            (6, self._name),
-            (5, self._address),
-            (4, self._phone),
-            (3, self._email),
-            (6, self._code),
-            (6, self._scramble),
+            (30, self.phrase),
+            (10, self.title),
+            (7, self.capitals),
+            (8, self.price),
+            (8, self.date),
+            (7, self.item),
+            (6, self.name),
+            (5, self.address),
+            (4, self.phone),
+            (3, self.email),
+            (6, self.code),
+            (6, self.scramble),
         )
         self._weights = [weight for weight, _ in self._kinds]
 
@@ -85,7 +90,8 @@ class TextSampler:
             return self.words[min(int(self.rng.expovariate(1 / 400)), len(self.words) - 1)]
         return self.rng.choice(self.words)
 
-    def _phrase(self) -> str:
+    def phrase(self) -> str:
+        """One to five words, perhaps with a capital or a mark."""
         text = [self.word() for _ in range(self.rng.randint(1, 5))]
         if self.rng.random() < 0.3:
             text[0] = text[0].capitalize()
@@ -94,21 +100,26 @@ class TextSampler:
             text[at] = self.rng.choice(_PUNCTUATED).format(text[at])
         return " ".join(text)
 
-    def _title(self) -> str:
+    def title(self) -> str:
+        """Capitalised words."""
         return " ".join(self.word().capitalize() for _ in range(self.rng.randint(1, 4)))
 
-    def _capitals(self) -> str:
+    def capitals(self) -> str:
+        """Words in capitals."""
         return " ".join(self.word().upper().replace("ß", "SS") for _ in range(self.rng.randint(1, 3)))
 
-    def _amount(self) -> str:
+    def amount(self) -> str:
+        """A number as amounts are written, without a currency."""
         value = self.rng.choice((9.99, 99.99, 999.99, 9999.99)) * self.rng.random()
         return self.rng.choice(("{:.2f}", "{:,.2f}", "{:.0f}")).format(value)
 
-    def _price(self) -> str:
+    def price(self) -> str:
+        """An amount with a currency, a sign or a unit."""
         form = self.rng.choice(("${}", "£{}", "€{}", "{} €", "{} EUR", "USD {}", "{}", "-{}", "{}%", "{} kg"))
-        return form.format(self._amount())
+        return form.format(self.amount())
 
-    def _date(self) -> str:
+    def date(self) -> str:
+        """A date or a time in one of many forms."""
         day, month, year = self.rng.randint(1, 28), self.rng.randint(1, 12), self.rng.randint(1950, 2035)
         name = _MONTHS[month - 1]
         return self.rng.choice(
@@ -124,35 +135,42 @@ class TextSampler:
             )
         )
 
-    def _item(self) -> str:
+    def item(self) -> str:
+        """A line of a bill: quantity, goods, amount."""
         quantity = self.rng.choice(("", f"{self.rng.randint(1, 12)} x ", f"{self.rng.randint(1, 9)} "))
-        return f"{quantity}{self._title()} {self._amount()}"
+        return f"{quantity}{self.title()} {self.amount()}"
 
-    def _name(self) -> str:
+    def name(self) -> str:
+        """A person's name."""
         prefix = self.rng.choice(("", "", "", "Mr. ", "Mrs. ", "Dr. ", "Ms "))
         initial = self.rng.choice(("", f"{self.rng.choice(string.ascii_uppercase)}. "))
         return f"{prefix}{self.word().capitalize()} {initial}{self.word().capitalize()}"
 
-    def _address(self) -> str:
+    def address(self) -> str:
+        """House number and street."""
         return f"{self.rng.randint(1, 999)} {self.word().capitalize()} {self.rng.choice(_STREETS)}"
 
-    def _phone(self) -> str:
-        return self._fill(self.rng.choice(("+## ## ### ####", "(###) ###-####", "###-####", "0## ########")))
+    def phone(self) -> str:
+        """A phone number."""
+        return self.fill(self.rng.choice(("+## ## ### ####", "(###) ###-####", "###-####", "0## ########")))
 
-    def _email(self) -> str:
+    def email(self) -> str:
+        """An e-mail or web address."""
         host = f"{self.word().lower()}.{self.rng.choice(_DOMAINS)}"
         return self.rng.choice(
             (f"{self.word().lower()}@{host}", f"www.{host}", f"https://{host}/{self.word()}")
         )
 
-    def _code(self) -> str:
-        return self._fill(self.rng.choice(_CODES))
+    def code(self) -> str:
+        """A number or code as tickets and invoices carry."""
+        return self.fill(self.rng.choice(_CODES))
 
-    def _scramble(self) -> str:
+    def scramble(self) -> str:
         """Any characters at all: what no language model could guess must be read."""
         pool = self.rng.choice((ASCII, CHARSET[1:], string.ascii_letters, LATIN + string.ascii_lowercase))
         return "".join(self.rng.choice(pool) for _ in range(self.rng.randint(2, 10)))
 
-    def _fill(self, form: str) -> str:
+    def fill(self, form: str) -> str:
+        """A form with ``#`` replaced by digits and ``@`` by capitals."""
         pools = {"#": string.digits, "@": string.ascii_uppercase}
         return "".join(self.rng.choice(pools[c]) if c in pools else c for c in form)

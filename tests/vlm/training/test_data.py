@@ -3,18 +3,30 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 pytest.importorskip("fontTools")
 pytest.importorskip("wordfreq")
 
 from vlm.config import VisionConfig
+from vlm.siglip import SiglipEncoder
 from vlm.training import fonts
-from vlm.training.encoder import _CLASS_OF, EMPTY, SLOTS, slot_classes
-from vlm.training.questions import Question, ask_about
-from vlm.training.render import Glyph, Page, PageSampler, PageStyle
+from vlm.training.encoder import (
+    _CLASS_OF,
+    EMPTY,
+    SLOTS,
+    TEXT_LENGTH,
+    init_encoder,
+    raise_resolution,
+    slot_classes,
+    text_classes,
+)
+from vlm.training.page import Glyph
+from vlm.training.render import PageSampler, PageStyle
 from vlm.training.text import CHARSET, TextSampler, words
 
 CONFIG = VisionConfig(image_size=56, patch_size=14)
@@ -83,34 +95,21 @@ def test_slots_are_grouped_by_soft_token() -> None:
     assert (slots != EMPTY).sum() == 3
 
 
-def test_answer_characters_point_to_their_glyphs(sampler: PageSampler) -> None:
-    rng = random.Random(1)
-    seen: set[str] = set()
-    for _ in range(150):
-        page = sampler.page(PageStyle(lines=(1, 4)), 224, 224)
-        question: Question = ask_about(page, rng, ("decoy",))
-        seen.add(question.text.split()[0])
-        assert len(question.sources) == len(question.answer)
-        for char, glyph in zip(question.answer, question.sources, strict=True):
-            assert glyph is None or glyph.char == char
-        if any(question.sources):
-            pairs = zip(question.answer, question.sources, strict=True)
-            assert all(glyph is not None for char, glyph in pairs if char != "\n")
-    assert {"How", "Is"} <= seen
+def test_text_classes_are_cut_padded_and_skip_what_is_unknown() -> None:
+    classes = text_classes(["ab", "☃c"])
+    assert classes.tolist()[:4] == [_CLASS_OF["a"], _CLASS_OF["b"], _CLASS_OF[" "], _CLASS_OF["c"]]
+    assert classes[4:].eq(EMPTY).all() and len(classes) == TEXT_LENGTH
+    assert text_classes(["x" * 500]).ne(EMPTY).all()
 
 
-def test_yes_and_no_are_true() -> None:
-    from PIL import Image
-
-    page = Page(Image.new("RGB", (8, 8)), ("red fox", "ran"), tuple(Glyph(c, 1, 1) for c in "red foxran"))
-    rng = random.Random(2)
-    answers = set()
-    for _ in range(400):
-        question = ask_about(page, rng, ("cat",))
-        if question.answer in ("Yes", "No"):
-            named = question.text.split('"')[1]
-            assert (question.answer == "Yes") == (named in ("red", "fox", "ran"))
-            answers.add(question.answer)
-        elif "line" in question.text and question.text.startswith(("How", "Count")):
-            assert question.answer == "2"
-    assert answers == {"Yes", "No"}
+def test_a_raised_resolution_keeps_the_places() -> None:
+    low, high = (SiglipEncoder(replace(CONFIG, image_size=side)) for side in (56, 112))
+    init_encoder(low)
+    raise_resolution(low, high)
+    table = high.embeddings.position_embedding.weight.detach().view(8, 8, -1)
+    coarse = low.embeddings.position_embedding.weight.detach().view(4, 4, -1)
+    # Four fine places average to about the coarse one they cover, inside the border.
+    mean = table[2:6, 2:6].reshape(2, 2, 2, 2, -1).mean(dim=(1, 3))
+    assert torch.allclose(mean, coarse[1:3, 1:3], atol=0.1)
+    weights = [encoder.state_dict()["encoder.layers.0.mlp.fc1.weight"] for encoder in (low, high)]
+    assert torch.equal(*weights)

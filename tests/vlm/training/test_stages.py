@@ -24,7 +24,7 @@ pytestmark = [
     # open_clip and DataLoader workers warn about things that are not ours.
     pytest.mark.filterwarnings("ignore"),
 ]
-SMALL = (Layout(0.5, 1, 2, (1, 1)), Layout(0.5, 3, 2, (1, 1)))
+SMALL = (Layout(0.5, 1, 2), Layout(0.3, 3, 2), Layout(0.2, 1, 2, images=2))
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -74,6 +74,8 @@ def test_encoder_stage_resumes(encoder_state: Path, tmp_path: Path) -> None:
     assert config is not None
     stage = EncoderStage(out=tmp_path, minutes=0.02, batch=2, resume=encoder_state, check_pages=2)
     train_encoder(config, stage)
+    names = [json.loads(line).get("name") for line in (encoder_state.parent / "encoder.jsonl").open()]
+    assert [name for name in names if name] == ["encoder at 112 px", "encoder at 224 px"]
     assert torch.load(tmp_path / "encoder.pt", weights_only=True)["step"] > steps > 0
     assert json.loads((tmp_path / "encoder.jsonl").read_text().splitlines()[0])["parameters"] > 1e6
 
@@ -101,6 +103,17 @@ def test_joint_stage_moves_the_encoder_and_goes_on_frozen(encoder_state: Path, t
     model = VLM.load(folder)
     stored = model.engine.decoder.state_dict()["norm.weight"]
     assert torch.equal(stored, reader.decoder.norm.weight.detach().bfloat16().float())
+
+    # What ships is enough to go on from on another machine.
+    train_reader(_stage(folder, tmp_path / "again", 0.0))
+    again = _encoder_of(tmp_path / "again" / "reader.pt")
+    assert all(torch.equal(value, again[name].bfloat16().float()) for name, value in _stored(folder).items())
+
+
+def _stored(folder: Path) -> dict[str, torch.Tensor]:
+    vision = VLM.load(folder).engine.vision
+    assert vision is not None
+    return dict(vision.encoder.state_dict())
 
 
 def test_rates_warm_up_and_decay() -> None:

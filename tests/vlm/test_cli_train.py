@@ -1,0 +1,118 @@
+"""``vlm train`` and ``vlm eval``: what they write and print, and that wrong input ends in one line."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("fontTools")
+pytest.importorskip("typst")
+pytest.importorskip("matplotlib")
+
+from PIL import Image
+
+from vlm.cli import main
+from vlm.training.fonts import find_fonts
+
+Run = Callable[..., tuple[int, str, str]]
+LOG = (
+    {"seconds": 0.0, "stage": "...", "name": "decoder", "first_step": 0},
+    {"seconds": 1800.0, "step": 100, "answer": 1.0},
+    {"seconds": 0.0, "stage": "...", "name": "decoder", "first_step": 100},
+    {"seconds": 900.0, "step": 140, "answer": 0.5},
+)
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
+    def call(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["vlm", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        captured = capsys.readouterr()
+        return int(ended.value.code or 0), captured.out, captured.err
+
+    return call
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Path:
+    path = tmp_path / "reader.jsonl"
+    path.write_text("".join(json.dumps(line) + "\n" for line in LOG))
+    return path
+
+
+@pytest.fixture
+def fonts() -> None:
+    try:
+        find_fonts("heldout"), find_fonts("train")
+    except FileNotFoundError:
+        pytest.skip("the fonts of `make fonts` are not installed")
+
+
+def test_plot_draws_a_log(run: Run, log: Path, tmp_path: Path) -> None:
+    code, out, _ = run("train", "plot", log, "--out", tmp_path / "plot.png")
+    assert code == 0 and out.strip() == str(tmp_path / "plot.png")
+    with Image.open(tmp_path / "plot.png") as image:
+        assert image.format == "PNG"
+
+
+def test_what_is_no_log_ends_in_one_line(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "notes").write_text("not json")
+    code, out, err = run("train", "plot", tmp_path / "notes", "--out", tmp_path / "plot.png")
+    assert code == 2 and not out and "not a log" in err and err.count("\n") == 1
+    assert not (tmp_path / "plot.png").exists()
+
+
+def test_a_picture_that_cannot_be_written_ends_in_one_line(run: Run, log: Path, tmp_path: Path) -> None:
+    code, _, err = run("train", "plot", log, "--out", tmp_path / "missing" / "plot.png")
+    assert code == 2 and "can't be written" in err and err.count("\n") == 1
+
+
+def test_an_unknown_task_names_the_known_ones(run: Run) -> None:
+    code, _, err = run("eval", "docvqa", "--task", "poetry")
+    assert code == 2 and "poetry" in err and "shapes" in err and err.count("\n") == 1
+
+
+def test_the_contact_sheet_is_a_picture(run: Run, fonts: None, tmp_path: Path) -> None:
+    code, _, _ = run("train", "data", "--preview", tmp_path / "sheet.png", "--count", 7, "--seed", 3)
+    assert code == 0
+    with Image.open(tmp_path / "sheet.png") as image:
+        assert image.size == (6 * 300, 2 * 410)
+        colors = image.convert("RGB").getcolors(1 << 24)
+    assert colors is not None and len(colors) > 100
+
+
+@pytest.mark.slow
+def test_eval_prints_a_row_a_task(run: Run, fonts: None) -> None:
+    code, out, _ = run("eval", "docvqa", "--limit", 2, "--task", "shapes", "--task", "off", "--json")
+    shown = json.loads(out)
+    assert code == 0 and [row["task"] for row in shown["tasks"]] == ["shapes", "off"]
+    assert all(0 <= row["right"] <= 1 and row["images"] == 2 for row in shown["tasks"])
+    code, out, _ = run("eval", "reading", "--limit", 2, "--task", "short", "--show", 1)
+    assert code == 0 and "CER" in out and "truth" in out and "AUROC" in out
+
+
+@pytest.mark.slow
+def test_the_card_is_written_from_figures(run: Run, fonts: None, log: Path, tmp_path: Path) -> None:
+    import shutil
+
+    import vlm
+    from vlm.training.checkpoint import write_record
+
+    folder = tmp_path / "mini"
+    shutil.copytree(Path(vlm.__file__).parent / "assets" / "mini", folder)
+    (folder / "README.md").unlink()
+    write_record(folder, [log])
+    assert json.loads((folder / "training.json").read_text()) == [
+        {"stage": "decoder", "hours": 0.75, "steps": 140}
+    ]
+    code, out, _ = run("eval", "card", folder, "--limit", 1)
+    assert code == 0 and out.strip().endswith("README.md")
+    card = (folder / "README.md").read_text()
+    assert "| decoder | 0.75 | 140 |" in card and "charts: value within 5 %" in card and "CER" in card
+    assert ("mistakes.png" in card) == (folder / "mistakes.png").exists()

@@ -1,0 +1,46 @@
+"""A page and its truth: what stands there, where each character is, and what it can be asked.
+
+Every way of making a page (lines of text, typeset documents, drawn pictures) ends here, so that
+degradation, questions and training know only this.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from PIL import Image
+
+ABSENT = "Not in the image."
+
+
+@dataclass(frozen=True)
+class Glyph:
+    """One character and its centre, in pixels from the left and the top."""
+
+    char: str
+    x: float
+    y: float
+
+
+@dataclass(frozen=True)
+class Fact:
+    """One thing a page tells.
+
+    ``key`` names what is told (``"total"``, ``"price"``: see ``questions.WORDINGS``), ``subject``
+    what it is told of where there can be several (the item a price belongs to).
+    """
+
+    key: str
+    answer: str
+    subject: str = ""
+    at: tuple[int | None, ...] = ()  # glyph of each answer character; empty: not read from one place
+
+
+@dataclass(frozen=True)
+class Page:
+    """An image and its truth."""
+
+    image: Image.Image  # RGB
+    lines: tuple[str, ...]  # in reading order
+    glyphs: tuple[Glyph, ...]  # of the lines, in reading order, interior spaces included
+    facts: tuple[Fact, ...] = ()
