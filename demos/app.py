@@ -42,7 +42,7 @@ footer { display: none !important; }
 #caption p { margin: 0; font-weight: 600; }
 #facts p { margin: 0; font-size: 0.85rem; color: var(--body-text-color-subdued); }
 """
-_EXAMPLES = ("sign.png", "receipt.png", "strip.png", "scan.png", "shapes.png", "tall.png")
+_EXAMPLES = ("notice.png", "sign.png", "receipt.png", "strip.png", "scan.png", "shapes.png", "tall.png")
 
 
 def build_app(vlm: VLM) -> gr.Blocks:

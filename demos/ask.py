@@ -1,4 +1,4 @@
-"""The Python interface in one page: ask about an image, and ask on.
+"""The Python interface in one page: stream an answer, and see what another came from.
 
 Run ``python -m demos.ask [IMAGE] [QUESTION] [--model NAME]``.
 """
@@ -11,25 +11,24 @@ from pathlib import Path
 
 from vlm import VLM
 
-SIGN = Path(__file__).resolve().parent / "images" / "sign.png"
+NOTICE = Path(__file__).resolve().parent / "images" / "notice.png"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Stream one answer, then ask a second question about the same image."""
+    """Stream one answer, then ask a second question and show its confidence and tokens."""
     parser = argparse.ArgumentParser(description="Ask a model about an image.")
-    parser.add_argument("image", nargs="?", default=str(SIGN))
+    parser.add_argument("image", nargs="?", default=str(NOTICE))
     parser.add_argument("question", nargs="?", default="What does it say?")
     parser.add_argument("--model", default="mini")
     chosen = parser.parse_args(arguments)
 
-    chat = VLM.load(chosen.model).chat(max_tokens=64)
-    stream = chat.stream(chosen.question, chosen.image)
-    for piece in stream:
+    model = VLM.load(chosen.model)
+    for piece in model.stream(chosen.image, chosen.question, max_tokens=64):
         print(piece, end="", flush=True)
     print()
 
-    answer = chat.ask("Say it again.")  # the image is not read a second time
-    print(answer.text)
+    answer = model.ask(chosen.image, "What does the last line say?", max_tokens=64)
+    print(f"{answer.text} (confidence {answer.confidence:.2f})")
     print(f"{answer.usage.prompt_tokens} prompt tokens, {answer.usage.image_tokens} of them image")
 
 

@@ -95,6 +95,15 @@ def sign() -> Image.Image:
     return page
 
 
+def notice() -> Image.Image:
+    """Two short printed lines, which mini reads."""
+    page = Image.new("RGB", (448, 320), PAPER)
+    draw = ImageDraw.Draw(page)
+    draw.text((27, 38), "Fresh bread", INK, font(44))
+    draw.text((27, 104), "every morning", INK, font(44))
+    return page
+
+
 def strip() -> Image.Image:
     """One very wide line."""
     page = Image.new("RGB", (1600, 200), (255, 255, 255))
@@ -146,6 +155,7 @@ def tall() -> Image.Image:
 
 
 IMAGES: dict[str, Callable[[], Image.Image]] = {
+    "notice.png": notice,
     "receipt.png": receipt,
     "sign.png": sign,
     "strip.png": strip,

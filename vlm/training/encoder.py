@@ -279,6 +279,6 @@ def _train_at(
         save_state(stage.out / "encoder.pt", states | {"optimizers": optimizer_states, "step": step})
 
     weights = {"dense": 1.0, "contrast": stage.contrast_weight}
-    loop: Loop[list[Tensor]] = Loop(groups, weights, minutes, log, stage.bf16, step)
+    loop: Loop[list[Tensor]] = Loop(groups, weights, minutes, log, stage.bf16, lambda _: stage.batch, step)
     with sdpa_kernel(SDPBackend.MATH):  # whose backward takes half the time of the fused one here
         loop.run(batches, losses, lambda: losses(check), save)

@@ -90,6 +90,7 @@ class Loop(Generic[BatchT]):
     minutes: float
     log: RunLog
     bf16: bool  # multiply in bfloat16: several times faster where the processor has it
+    size: Callable[[BatchT], int]  # examples of a batch
     step: int = 0
     started: float = field(default_factory=time.monotonic)
 
@@ -107,15 +108,20 @@ class Loop(Generic[BatchT]):
     ) -> None:
         """Take steps; every now and then log, validate (``rest``) and save."""
         running: dict[str, float] = {}
+        steps = examples = 0
         mark = time.monotonic()
         while self.done < 1.0:
-            for name, value in self._take_step(losses, next(batches)).items():
-                running[name] = running.get(name, 0.0) + value / REPORT
+            batch = next(batches)
+            for name, value in self._take_step(losses, batch).items():
+                running[name] = running.get(name, 0.0) + value
+            steps, examples = steps + 1, examples + self.size(batch)
             if self.step % REPORT == 0:
-                seconds = (time.monotonic() - mark) / REPORT
+                rate = examples / (time.monotonic() - mark)
                 left = self.minutes * (1 - self.done)
-                self.log.write(step=self.step, minutes_left=left, seconds_a_step=seconds, **running)
+                means = {name: total / steps for name, total in running.items()}
+                self.log.write(step=self.step, minutes_left=left, examples_a_second=rate, **means)
                 running, mark = {}, time.monotonic()
+                steps = examples = 0
             if self.step % REST == 0:
                 with torch.no_grad(), self._autocast():
                     scores = {name: round(value.item(), 4) for name, value in rest().items()}

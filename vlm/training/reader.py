@@ -175,10 +175,14 @@ def train_reader(stage: ReaderStage) -> Reader:
         states = {"reader": reader.state_dict(), "optimizers": [o.state_dict() for o in groups]}
         save_state(stage.out / "reader.pt", states | {"step": step})
 
-    loop: Loop[Batch] = Loop(groups, weights, stage.minutes, log, stage.bf16, step)
+    loop: Loop[Batch] = Loop(groups, weights, stage.minutes, log, stage.bf16, _size, step)
     with sdpa_kernel(SDPBackend.MATH):  # whose backward takes half the time of the fused one here
         loop.run(batches, reader.losses, lambda: reader.losses(check), save)
     return reader
+
+
+def _size(batch: Batch) -> int:
+    return batch.ids.shape[0]
 
 
 def _check_batch(stage: ReaderStage) -> Batch:
