@@ -37,7 +37,7 @@ fonts: ## install the fonts training and evaluation use (Debian, as root)
 mini: fonts ## train the embedded model: about 6 h on 2 cores with bf16 (three stages, any can be resumed)
 	vlm train encoder --out $(RUN)/encoder --minutes 50
 	vlm train vlm $(RUN)/encoder/encoder.pt --out $(RUN)/joint --minutes 270 --encoder-share 0.7
-	vlm train vlm $(RUN)/joint/reader.pt --out $(RUN)/frozen --minutes 30
+	vlm train vlm $(RUN)/joint/reader.pt --out $(RUN)/frozen --minutes 30 --projector-share 0.05
 	vlm train export $(RUN)/frozen/reader.pt vlm/assets/mini --log $(RUN)/encoder/encoder.jsonl \
 	  --log $(RUN)/joint/reader.jsonl --log $(RUN)/frozen/reader.jsonl
 	vlm eval card vlm/assets/mini

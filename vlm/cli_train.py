@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
@@ -71,6 +71,9 @@ def vlm(
     encoder_share: Annotated[
         float, typer.Option(min=0.0, max=1.0, help="Of the rates, for the encoder; 0 keeps it frozen.")
     ] = 0.0,
+    projector_share: Annotated[
+        float, typer.Option(min=0.0, max=1.0, help="Of the time, for the projector alone at the beginning.")
+    ] = 0.0,
     seed: SeedOption = 2,
 ) -> None:
     """Stage two: projector and decoder learn to answer."""
@@ -80,7 +83,8 @@ def vlm(
 
         folder = out / "mini"
         write_skeleton(folder)
-        train_reader(ReaderStage(folder, start, out, minutes, encoder_share=encoder_share, seed=seed))
+        stage = ReaderStage(folder, start, out, minutes, seed=seed)
+        train_reader(replace(stage, encoder_share=encoder_share, projector_share=projector_share))
 
 
 @train_app.command()

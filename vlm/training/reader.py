@@ -8,6 +8,7 @@ leaves behind a head that says where an answer was read.
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -67,6 +68,7 @@ class ReaderStage:
     muon_rate: float = 0.02
     adam_rate: float = 3e-3
     encoder_share: float = 0.0  # of those rates for the encoder; 0: frozen
+    projector_share: float = 0.0  # of the time in which the projector learns alone, before the decoder joins
     guide_weight: float = 0.3
     contrast_weight: float = 0.1
     seed: int = 2
@@ -169,15 +171,21 @@ def train_reader(stage: ReaderStage) -> Reader:
     loader = DataLoader(
         pages, batch_size=None, num_workers=1, prefetch_factor=4, multiprocessing_context="spawn"
     )
-    batches = iter(loader)
+    pending = iter(loader)
+    batches = itertools.chain([next(pending)], pending)  # its start is not training time
 
     def save(step: int) -> None:
         states = {"reader": reader.state_dict(), "optimizers": [o.state_dict() for o in groups]}
         save_state(stage.out / "reader.pt", states | {"step": step})
 
     loop: Loop[Batch] = Loop(groups, weights, stage.minutes, log, stage.bf16, _size, step)
+
+    def losses(batch: Batch) -> dict[str, Tensor]:
+        decoder.requires_grad_(loop.done >= stage.projector_share)
+        return reader.losses(batch)
+
     with sdpa_kernel(SDPBackend.MATH):  # whose backward takes half the time of the fused one here
-        loop.run(batches, reader.losses, lambda: reader.losses(check), save)
+        loop.run(batches, losses, lambda: reader.losses(check), save)
     return reader
 
 

@@ -141,11 +141,15 @@ def test_what_is_compared_differs_and_what_is_printed_is_read(pages: list[Page])
 
 
 def test_letters_are_legible_at_224(pages: list[Page]) -> None:
+    measured = 0
     for page in pages + charts("train", 4, (448, 320)):
         scale = 224 / max(page.image.size)
         pairs = itertools.pairwise(page.glyphs)
         widths = [b.x - a.x for a, b in pairs if b.y == a.y and " " not in (a.char, b.char) and b.x > a.x]
-        assert np.mean(widths) * scale > 4.5
+        if widths:  # labels and values may be single characters
+            assert np.mean(widths) * scale > 4.5
+            measured += 1
+    assert measured > len(pages) * 0.9
 
 
 @pytest.mark.parametrize("size", [(224, 224), (600, 200), (200, 600)])

@@ -55,9 +55,10 @@ def _encoder_of(path: Path) -> dict[str, torch.Tensor]:
     return {k.removeprefix(prefix): v for k, v in state["reader"].items() if k.startswith(prefix)}
 
 
-def _stage(start: Path, out: Path, share: float) -> ReaderStage:
+def _stage(start: Path, out: Path, share: float, projector_share: float = 0.0) -> ReaderStage:
     write_skeleton(out / "mini")
     return ReaderStage(
+        projector_share=projector_share,
         folder=out / "mini",
         start=start,
         out=out,
@@ -85,6 +86,20 @@ def test_frozen_encoder_does_not_change(encoder_state: Path, tmp_path: Path) -> 
     before, after = _encoder_of(encoder_state), _encoder_of(tmp_path / "reader.pt")
     assert before.keys() == after.keys()
     assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_the_projector_learns_alone_first(encoder_state: Path, tmp_path: Path) -> None:
+    train_reader(_stage(encoder_state, tmp_path / "a", 0.0))
+    start = tmp_path / "a" / "reader.pt"
+    train_reader(_stage(start, tmp_path / "b", 0.0, projector_share=1.0))
+    before, after = (
+        torch.load(path, weights_only=True)["reader"] for path in (start, tmp_path / "b" / "reader.pt")
+    )
+    changed = {name.split(".")[0] for name in before if not torch.equal(before[name], after[name])}
+    assert changed == {"vision"} and not torch.equal(
+        before["vision.projector.mm_input_projection_weight"],
+        after["vision.projector.mm_input_projection_weight"],
+    )
 
 
 def test_joint_stage_moves_the_encoder_and_goes_on_frozen(encoder_state: Path, tmp_path: Path) -> None:
