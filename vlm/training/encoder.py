@@ -280,5 +280,5 @@ def _train_at(
 
     weights = {"dense": 1.0, "contrast": stage.contrast_weight}
     loop: Loop[list[Tensor]] = Loop(groups, weights, minutes, log, stage.bf16, lambda _: stage.batch, step)
-    with sdpa_kernel(SDPBackend.MATH):  # whose backward takes half the time of the fused one here
+    with sdpa_kernel(SDPBackend.MATH):  # whose backward takes half the time of the fused kernel's here
         loop.run(batches, losses, lambda: losses(check), save)

@@ -91,7 +91,10 @@ class Reader(nn.Module):
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """Answer loss, guide loss, dense loss, and the share of answer tokens guessed right."""
-        patches = self.vision.encoder(as_pixels(batch.pixels))
+        # Plain products: over 256 patches their backward takes half the time of the fused kernel's. The
+        # decoder keeps the fused one, which wins where rows are longer.
+        with sdpa_kernel(SDPBackend.MATH):
+            patches = self.vision.encoder(as_pixels(batch.pixels))
         soft = self.vision.projector(patches)
         b, t = batch.ids.shape
         soft_BSD = soft.view(b, -1, soft.shape[-1])
@@ -184,8 +187,7 @@ def train_reader(stage: ReaderStage) -> Reader:
         decoder.requires_grad_(loop.done >= stage.projector_share)
         return reader.losses(batch)
 
-    with sdpa_kernel(SDPBackend.MATH):  # whose backward takes half the time of the fused one here
-        loop.run(batches, losses, lambda: reader.losses(check), save)
+    loop.run(batches, losses, lambda: reader.losses(check), save)
     return reader
 
 

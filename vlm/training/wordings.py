@@ -257,6 +257,7 @@ WORDINGS: dict[str, tuple[str, ...]] = {
     "share": ("What percentage is {subject}?", "How much {subject} is in it?"),
     "care": ("How should it be washed?", "What are the care instructions?"),
     "product": ("What is the product?", "What product is it?", "What is it called?"),
+    "boarding": ("When does boarding begin?", "What is the boarding time?", "At what time is boarding?"),
 }  # fmt: skip
 
 # Keys one may ask of any document; where the page tells none, the answer is that it is not there.
