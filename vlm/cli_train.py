@@ -183,7 +183,9 @@ def docvqa(
 
 @eval_app.command()
 def card(
-    folder: Annotated[Path, typer.Argument(help="Folder of the checkpoint; README.md is written into it.")],
+    folder: Annotated[
+        Path, typer.Argument(exists=True, file_okay=False, help="Folder of the checkpoint, for README.md.")
+    ],
     limit: _LimitOption = 300,
     split: _SplitOption = _Split.heldout,
     seed: SeedOption = 20261122,
@@ -242,7 +244,7 @@ def _evaluate(table: str, asked: _Asked) -> None:
     found = _scores(table, asked)
     from vlm.evaluation import scores
 
-    sure = scores.auroc([outcome for score in found for outcome in score.outcomes])
+    sure = scores.auroc(scores.fairly_asked(found))
     if asked.as_json:
         rows = [score.to_json() for score in found]
         head = {"model": asked.model, "split": asked.split, "seed": asked.seed}

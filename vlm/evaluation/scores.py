@@ -55,9 +55,10 @@ class Task:
     name: str
     title: str
     make: Maker
-    bar: float  # CER at most for transcription, else share right at least
+    bar: float  # CER at most for transcription, else share right at least (above that of ``over``)
     right: Callable[[str, str], bool] = same
     policy: str = "adaptive"
+    over: str = ""  # name of the task whose share is to be exceeded by ``bar``
     seed: int = 0  # tasks of one seed ask the same cases
 
 
@@ -75,7 +76,7 @@ DOCVQA = (
     Task("absent", "not in the image: says so", tasks.absent, 0.90),
     Task("off", "strips and scans, policy off", tasks.strips_and_scans, 0.0, policy="off", seed=9),
     Task("gemma3", "strips and scans, policy gemma3", tasks.strips_and_scans, 0.0, policy="gemma3", seed=9),
-    Task("adaptive", "strips and scans, policy adaptive", tasks.strips_and_scans, 0.25, seed=9),
+    Task("adaptive", "strips and scans, policy adaptive", tasks.strips_and_scans, 0.25, over="off", seed=9),
     Task("two", "two images: in which image", tasks.two_images, 0.80),
 )
 
@@ -122,6 +123,8 @@ class Score:
         if self.task in READING:
             row |= {"cer": round(self.cer, 4), "wer": round(self.wer, 4)}
         row |= {"right": round(self.right, 4), "refused": round(self.refused, 4), "bar": self.task.bar}
+        if self.task.over:
+            row["over"] = self.task.over
         return row | {"seconds_per_image": round(self.seconds, 3)}
 
 
@@ -153,6 +156,11 @@ def run(
         if on_answer is not None:
             on_answer()
     return Score(task, tuple(outcomes), (time.perf_counter() - started) / count)
+
+
+def fairly_asked(scores: Sequence[Score]) -> list[Outcome]:
+    """Outcomes under the default policy: the others are meant to be unreadable now and then."""
+    return [outcome for score in scores if score.task.policy == "adaptive" for outcome in score.outcomes]
 
 
 def auroc(outcomes: Sequence[Outcome]) -> float:

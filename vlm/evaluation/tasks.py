@@ -15,7 +15,7 @@ from PIL import Image
 
 from vlm.training.fonts import Split
 from vlm.training.page import ABSENT, Page
-from vlm.training.questions import absent_question, fact_question, talk_about_two
+from vlm.training.questions import FIRST, SECOND, absent_question, fact_question, talk_about_two
 from vlm.training.render import PageStyle
 from vlm.training.scenes import Scene, Scenes
 
@@ -112,7 +112,7 @@ def two_images(scenes: Scenes) -> Case | None:
     shown = [page for page in pages if page is not None]
     scenes.rng.shuffle(shown)
     for question in talk_about_two(shown, scenes.rng, scenes.text.words):
-        if question.answer.endswith("image."):
+        if question.answer in (FIRST, SECOND):
             return Case(tuple(page.image for page in shown), question.text, question.answer)
     return None
 

@@ -121,7 +121,7 @@ def write_record(folder: Path, logs: Sequence[Path]) -> None:
         begins = [index for index, line in enumerate(lines) if "stage" in line]
         for begin, end in zip(begins, [*begins[1:], len(lines)], strict=True):
             head, run = lines[begin], lines[begin:end]
-            hours = max(line["seconds"] for line in run) / 3600
+            hours = (max(line["seconds"] for line in run) - head["seconds"]) / 3600
             steps = max(line.get("step", 0) for line in run) - head["first_step"]
             if stages and stages[-1]["stage"] == head["name"]:  # the same stage, resumed
                 hours, steps = hours + stages[-1]["hours"], steps + stages.pop()["steps"]

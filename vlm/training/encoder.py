@@ -27,7 +27,7 @@ from torch.utils.data import DataLoader, IterableDataset
 from vlm.config import VisionConfig
 from vlm.siglip import SiglipEncoder
 from vlm.training.fonts import Split
-from vlm.training.loop import Loop, RunLog, optimizers, save_state
+from vlm.training.loop import Loop, RunLog, load_optimizers, load_state, optimizers, save_state
 from vlm.training.page import Glyph
 from vlm.training.render import PageSampler, PageStyle
 from vlm.training.text import CHARSET
@@ -134,6 +134,8 @@ class EncoderHeads(nn.Module):
         filled = (slots != EMPTY) & read
         # A tenth of the empty slots stand for all of them: the loss learns from letters.
         chosen = filled | (read & (torch.rand(slots.shape, device=slots.device) < 0.1))
+        if not filled.any():  # nothing legible in the whole batch
+            return pooled_NTD.sum() * 0.0, torch.zeros(())
         chosen_logits = logits[chosen].float()
         dense = F.cross_entropy(chosen_logits, slots[chosen].long())
         with torch.no_grad():
@@ -150,6 +152,8 @@ class EncoderHeads(nn.Module):
     def contrast_loss(self, pooled_NTD: Tensor, text_NL: Tensor) -> Tensor:
         """Sigmoid loss between pages and their texts; pages without text are left out."""
         told = (text_NL != EMPTY).any(1)
+        if not told.any():
+            return pooled_NTD.sum() * 0.0
         image = F.normalize(self.image_out(pooled_NTD[told]).mean(1).float(), dim=-1)
         words = F.normalize(self.text(text_NL[told].long()).float(), dim=-1)
         return SigLipLoss()(image, words, self.scale.exp(), self.bias)
@@ -197,6 +201,7 @@ class EncoderStage:
 
     out: Path
     minutes: float  # wall-clock budget; the rate decays towards the end of each resolution
+    full_size: int = 224  # pixels; only an encoder of this size can be resumed or read with
     low_share: float = 0.25  # of the time at half the resolution, where letters are learnt cheaply
     batch: int = 32
     muon_rate: float = 0.02
@@ -247,14 +252,14 @@ def _train_at(
 ) -> None:  # fmt: skip
     """Train at the encoder's own resolution."""
     config = encoder.config
+    name = "encoder.pt" if config.image_size == stage.full_size else "encoder-low.pt"
     groups = optimizers(encoder, stage.muon_rate, stage.adam_rate, outside=(heads,))
     step = 0
     if stage.resume is not None:
-        state = torch.load(stage.resume, weights_only=True)
+        state = load_state(stage.resume, "encoder")
         encoder.load_state_dict(state["encoder"])
         heads.load_state_dict(state["heads"])
-        for optimizer, saved in zip(groups, state["optimizers"], strict=True):
-            optimizer.load_state_dict(saved)
+        load_optimizers(groups, state["optimizers"])
         step = state["step"]
     for layer in encoder.encoder.layers:
         layer.compile()  # fuses what lies between the products
@@ -276,7 +281,7 @@ def _train_at(
     def save(step: int) -> None:
         states = {"encoder": encoder.state_dict(), "heads": heads.state_dict()}
         optimizer_states = [o.state_dict() for o in groups]
-        save_state(stage.out / "encoder.pt", states | {"optimizers": optimizer_states, "step": step})
+        save_state(stage.out / name, states | {"optimizers": optimizer_states, "step": step})
 
     weights = {"dense": 1.0, "contrast": stage.contrast_weight}
     loop: Loop[list[Tensor]] = Loop(groups, weights, minutes, log, stage.bf16, lambda _: stage.batch, step)

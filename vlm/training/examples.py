@@ -218,7 +218,8 @@ class BatchMaker:
                 columns = rng.choice([c for c in range(1, crops + 1) if crops % c == 0])
                 rows = crops // columns
                 # gemma3 cuts along the longer side only.
-                name = rng.choice(("adaptive", "gemma3")) if 1 in (columns, rows) else "adaptive"
+                strip = 1 in (columns, rows) and crops <= 4
+                name = rng.choice(("adaptive", "gemma3")) if strip else "adaptive"
                 policy = named_policy(name, window_size=self.side)
                 scale = rng.uniform(1.0, 1.4)
                 wobble = [rng.uniform(0.85, 1.0) for _ in range(2)]

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -17,6 +18,8 @@ from typing import Any, Generic, TypeVar
 import torch
 from torch import Tensor, nn
 from torch.optim import AdamW, Muon
+
+from vlm.errors import UsageError
 
 
 def optimizers(
@@ -34,6 +37,34 @@ def optimizers(
         Muon(matrices, lr=muon_rate, weight_decay=0.01, adjust_lr_fn="original"),
         AdamW(rest, lr=adam_rate, betas=(0.9, 0.95), weight_decay=0.0),
     ]
+
+
+def load_optimizers(groups: Sequence[torch.optim.Optimizer], states: Sequence[dict[str, Any]]) -> None:
+    """Load what the optimisers remember, but keep the rates they were built with.
+
+    Groups beyond the saved ones begin anew, as the encoder's do when it is thawed.
+    """
+    for optimizer, saved in zip(groups, states, strict=False):
+        rates = [group["lr"] for group in optimizer.param_groups]
+        optimizer.load_state_dict(saved)
+        for group, rate in zip(optimizer.param_groups, rates, strict=True):
+            group["lr"] = group["full_lr"] = rate
+
+
+def load_state(path: Path, *wanted: str) -> dict[str, Any]:
+    """A checkpoint that holds at least one of the ``wanted`` parts.
+
+    Raises:
+        UsageError: not a checkpoint of ``vlm train``, or of another stage.
+    """
+    try:
+        state = torch.load(path, weights_only=True, map_location="cpu")
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UsageError(f"{path}: not a checkpoint of vlm train ({reason})") from None
+    if not isinstance(state, dict) or not state.keys() & set(wanted):
+        raise UsageError(f"{path}: holds no {' or '.join(wanted)}; give the checkpoint of that stage")
+    return state
 
 
 def rate_factor(done: float, warmup: float = 0.02, decay: float = 0.4) -> float:
@@ -78,7 +109,7 @@ def save_state(path: Path, state: dict[str, Any]) -> None:
 
 
 BatchT = TypeVar("BatchT")
-REPORT, REST = 20, 200  # steps between log lines, and between validation with a checkpoint
+REPORT, REST = 20, 100  # steps between log lines, and between validation with a checkpoint
 
 
 @dataclass

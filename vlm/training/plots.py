@@ -20,9 +20,15 @@ def read_log(path: Path) -> list[dict[str, Any]]:
         UsageError: not a log of ``vlm train``.
     """
     try:
-        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     except (OSError, ValueError) as error:
         raise UsageError(f"{path}: not a log of vlm train ({error})") from None
+    for line in lines:
+        if not isinstance(line, dict) or "seconds" not in line:
+            raise UsageError(f"{path}: not a log of vlm train (a line without seconds)")
+        if "stage" in line and not {"name", "first_step"} <= line.keys():
+            raise UsageError(f"{path}: a log of an older vlm train (a stage without name and first_step)")
+    return lines
 
 
 def plot_logs(logs: Sequence[Path], out: Path) -> None:
@@ -45,6 +51,8 @@ def plot_logs(logs: Sequence[Path], out: Path) -> None:
     for path in logs:
         last = 0.0
         for line in read_log(path):
+            if line["seconds"] / 3600 < last:  # the stage was resumed
+                hours += last
             last = line["seconds"] / 3600
             for series, values in ((trained, line), (checked, line.get("validation", {}))):
                 for name in (*LOSSES, *SCORES):

@@ -5,11 +5,15 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
+from statistics import fmean
 
 from vlm.training.page import ABSENT, Fact, Glyph, Page
 from vlm.training.wordings import (
     ABSENT_KEYS,
+    ANSWERS_TOO,
     CONFIRM,
+    CONFIRMED,
     CONTAINS,
     COUNT_LINES,
     LINE,
@@ -64,13 +68,15 @@ def talk_about(page: Page, rng: random.Random, decoys: Sequence[str], turns: int
 
 def _alike(question: Question, other: Question) -> bool:
     """Whether an answer could be copied from the other's: the page must be looked at each time."""
-    return question.text == other.text or (any(question.sources) and question.answer in other.answer)
+    told = " ".join(other.answer.split())
+    return question.text == other.text or (any(question.sources) and question.answer in told)
 
 
 def talk_about_two(pages: Sequence[Page], rng: random.Random, decoys: Sequence[str]) -> list[Question]:
     """One question about two images shown together."""
     index = rng.randrange(2)
-    alone = _words(pages[index]) - _words(pages[1 - index])
+    elsewhere = " ".join(pages[1 - index].lines).lower()
+    alone = {word for word in _words(pages[index]) if word.lower() not in elsewhere}
     if alone and rng.random() < 0.6:
         text = rng.choice(WHICH_IMAGE).format(rng.choice(sorted(alone)))
         return [_said(text, (FIRST, SECOND)[index])]
@@ -85,11 +91,12 @@ def _one(page: Page, rng: random.Random, decoys: Sequence[str]) -> Question | No
     """Draw one kind of question; None where this page has no such."""
     kinds: list[tuple[float, Callable[[], Question | None]]] = []
     drawn = _is_chart(page)
+    counted = not drawn and _one_below_another(page)
     if page.lines:
         kinds += [
             (4 if drawn else 40, lambda: whole_question(page, rng)),
-            (0 if drawn else 12, lambda: _line(page, rng)),
-            (0 if drawn else 2, lambda: _said(rng.choice(COUNT_LINES), str(len(page.lines)))),
+            (12 if counted else 0, lambda: _line(page, rng)),
+            (2 if counted else 0, lambda: _said(rng.choice(COUNT_LINES), str(len(page.lines)))),
             (7, lambda: _contains(page, rng, decoys)),
             (6, lambda: absent_question(page, rng, decoys)),
         ]
@@ -97,6 +104,13 @@ def _one(page: Page, rng: random.Random, decoys: Sequence[str]) -> Question | No
         kinds += [(60, lambda: fact_question(page, rng)), (0 if drawn else 5, lambda: _confirm(page, rng))]
     ((_, draw),) = rng.choices(kinds, [weight for weight, _ in kinds])
     return draw()
+
+
+def _one_below_another(page: Page) -> bool:
+    """Whether the lines stand as they are counted, none beside an earlier one."""
+    glyphs = iter(page.glyphs)
+    heights = [fmean(next(glyphs).y for _ in line) for line in page.lines]
+    return all(above < below for above, below in pairwise(heights))
 
 
 def _is_chart(page: Page) -> bool:
@@ -188,23 +202,26 @@ def worded(wording: str, subject: str) -> str:
 
 def _confirm(page: Page, rng: random.Random) -> Question | None:
     """Is the total 3.50? The wrong value is that of another fact."""
-    facts = [fact for fact in _unambiguous(page) if fact.key in WORDINGS and not fact.subject and fact.at]
+    facts = [fact for fact in _unambiguous(page) if fact.key in CONFIRMED and not fact.subject and fact.at]
     if len(facts) < 2:
         return None
     fact, other = rng.sample(facts, 2)
     value = fact.answer if rng.random() < 0.5 else other.answer
-    label = fact.key.replace("_", " ")
-    text = rng.choice(CONFIRM).format(label=label, value=value)
+    text = rng.choice(CONFIRM).format(label=CONFIRMED[fact.key], value=value)
     return _said(text, "Yes" if value == fact.answer else "No")
 
 
 def absent_question(page: Page, rng: random.Random, decoys: Sequence[str]) -> Question | None:
     """Ask for what the page does not tell."""
-    key = rng.choice(ABSENT_KEYS)
+    named = ("price", "quantity", "field")  # asked of a thing that is not there
+    # A page without facts may hold an address or an amount that nobody noted.
+    key = rng.choice(ABSENT_KEYS if page.facts else named)
     said = " ".join(page.lines).lower()
     word = _decoy(rng, decoys)
-    asked = word if key in ("price", "quantity", "field") else ""
+    asked = word if key in named else ""
     if any(fact.key == key and fact.subject == asked for fact in page.facts):
+        return None
+    if not asked and any(fact.key in ANSWERS_TOO.get(key, ()) for fact in page.facts):
         return None
     telling = asked.lower() if asked else key.split("_")[0]
     if telling in said:

@@ -27,7 +27,7 @@ from vlm.layers import DecoderLayer, LayerInputs
 from vlm.masks import Queries
 from vlm.training.encoder import EncoderHeads, as_pixels
 from vlm.training.examples import IGNORED, LAYOUTS, Batch, BatchMaker, Layout, ReaderBatches
-from vlm.training.loop import Loop, RunLog, optimizers, save_state
+from vlm.training.loop import Loop, RunLog, load_optimizers, load_state, optimizers, save_state
 from vlm.training.scenes import Scenes
 
 GUIDED = ((2, 0), (4, 0))  # (layer, head) pairs that learn where to look
@@ -105,23 +105,26 @@ class Reader(nn.Module):
         answers = batch.labels != IGNORED
         logits = self.decoder.logits(hidden[answers]).float()
         wanted = batch.labels[answers]
-        pooled_NTD = self.vision.projector.pool(patches)
-        dense, named = self.heads.dense_loss(pooled_NTD, batch.slots)
-        first_windows = pooled_NTD.view(b, -1, *pooled_NTD.shape[1:])[:, 0]
-        return {
+        found = {
             "answer": F.cross_entropy(logits, wanted),
             "guide": self._guide(batch, image_at),
-            "dense": dense,
-            "contrast": self.heads.contrast_loss(first_windows, batch.texts),
-            "named": named,
             "accuracy": (logits.argmax(-1) == wanted).float().mean(),
         }
+        if not self.vision.encoder.embeddings.patch_embedding.weight.requires_grad:
+            return found  # a frozen encoder learns nothing from its own losses
+        pooled_NTD = self.vision.projector.pool(patches)
+        found["dense"], found["named"] = self.heads.dense_loss(pooled_NTD, batch.slots)
+        first_windows = pooled_NTD.view(b, -1, *pooled_NTD.shape[1:])[:, 0]
+        found["contrast"] = self.heads.contrast_loss(first_windows, batch.texts)
+        return found
 
     def _guide(self, batch: Batch, image_at: Tensor) -> Tensor:
         """How far the guided heads look from the soft tokens of the next character."""
         placed = batch.places.any(-1)
         wanted = batch.places[placed]
         total = torch.zeros(())
+        if not placed.any():
+            return total
         for tap, (_, head) in zip(self.taps, GUIDED, strict=True):
             weights = tap.log_weights(head, placed)[:, image_at]
             total = total - weights.masked_fill(~wanted, -1e4).logsumexp(-1).mean()
@@ -213,15 +216,17 @@ def _start(reader: Reader, groups: list[torch.optim.Optimizer], path: Path) -> i
         reader.vision.load_state_dict(engine.vision.state_dict())
         reader.decoder.load_state_dict(engine.decoder.state_dict())
         return 0
-    state = torch.load(path, weights_only=True)
-    if "reader" not in state:
-        reader.vision.encoder.load_state_dict(state["encoder"])
-        reader.heads.load_state_dict(state["heads"])
-        return 0
-    reader.load_state_dict(state["reader"])
+    state = load_state(path, "reader", "encoder")
+    try:
+        if "reader" not in state:
+            reader.vision.encoder.load_state_dict(state["encoder"])
+            reader.heads.load_state_dict(state["heads"])
+            return 0
+        reader.load_state_dict(state["reader"])
+    except RuntimeError as error:
+        raise UsageError(f"{path}: of another shape than this model ({error})") from None
     # Freezing the encoder leaves the decoder's optimisers, which come first, as they were.
-    for optimizer, saved in zip(groups, state["optimizers"], strict=False):
-        optimizer.load_state_dict(saved)
+    load_optimizers(groups, state["optimizers"])
     return int(state["step"])
 
 
@@ -231,10 +236,10 @@ def load_reader(path: Path, config: ModelConfig) -> Reader:
     Raises:
         UsageError: not a reader.pt of this shape.
     """
+    state = load_state(path, "reader")
+    reader = Reader(config)
     try:
-        state = torch.load(path, weights_only=True, map_location="cpu")
-        reader = Reader(config)
         reader.load_state_dict(state["reader"])
-    except (OSError, RuntimeError, KeyError, ValueError) as error:
-        raise UsageError(f"{path}: not a reader.pt of stage two ({error})") from None
+    except RuntimeError as error:
+        raise UsageError(f"{path}: of another shape than this model ({error})") from None
     return reader

@@ -204,7 +204,8 @@ def _touch(a: Box, b: Box, gap: float) -> bool:
 def _facts(rng: random.Random, drawn: Sequence[Shape], width: int, height: int) -> list[Fact]:
     """What can be asked, a few of each kind, so that no kind of question drowns the others."""
     kinds, colors = Counter(s.kind for s in drawn), Counter(s.color for s in drawn)
-    missing_kind = rng.choice([kind for kind in FORMS if kind not in kinds])
+    alike = {other for kind in kinds for other in _ALIKE.get(kind, ())}
+    missing_kind = rng.choice([kind for kind in FORMS if kind not in kinds and kind not in alike])
     missing_color = rng.choice([color for color in SHADES if color not in colors])
     named = [_Named(s, drawn) for s in drawn]
     told = [
@@ -226,6 +227,13 @@ def _facts(rng: random.Random, drawn: Sequence[Shape], width: int, height: int) 
     if rng.random() < 0.15:
         told.append(Fact("where", ABSENT, f"the {missing_color} {rng.choice(sorted(FORMS))}"))
     return told
+
+
+# What two people might both call by one name: no question denies one where the other is.
+_ALIKE = {
+    "circle": ("ring", "ellipse"), "ring": ("circle", "ellipse"), "ellipse": ("circle", "ring"),
+    "square": ("rectangle", "diamond"), "rectangle": ("square",), "diamond": ("square",),
+}  # fmt: skip
 
 
 def _few(rng: random.Random, most: int, facts: list[Fact]) -> list[Fact]:
@@ -320,7 +328,8 @@ def _there(rng: random.Random, drawn: Sequence[Shape], kind: str, color: str) ->
     pairs = {s.name for s in drawn}
     other = rng.choice(drawn).kind
     decoys = [f"{one.color} {kind}", f"{color} {one.kind}", kind, f"{color} shape"]
-    if f"{one.color} {other}" not in pairs:
+    near = {f"{s.color} {kind}" for s in drawn for kind in _ALIKE.get(s.kind, ())}
+    if f"{one.color} {other}" not in pairs | near:
         decoys += [f"{one.color} {other}"] * 3
     true = rng.sample([one.name, one.name, one.kind, f"{one.color} shape"], 2)
     said = [(name, "Yes") for name in sorted(set(true))]

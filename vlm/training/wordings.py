@@ -47,6 +47,14 @@ WHICH_IMAGE = (
 )
 OF_IMAGE = ("In the {} image: {}", "{} image: {}", "Look at the {} image. {}")
 CONFIRM = ("Is the {label} {value}?", "Does it say that the {label} is {value}?")
+# Keys whose name reads well in those, and that name.
+CONFIRMED = {
+    "total": "total", "subtotal": "subtotal", "tax": "tax", "date": "date", "time": "time",
+    "due_date": "due date", "phone": "phone number", "email": "email address", "website": "website",
+    "address": "address", "invoice_number": "invoice number", "order_number": "order number",
+    "table": "table number", "title": "title", "name": "name", "seat": "seat", "gate": "gate",
+    "platform": "platform", "code": "code", "weight": "weight", "expiry": "expiry date", "room": "room",
+}  # fmt: skip
 
 WORDINGS: dict[str, tuple[str, ...]] = {
     "shop": (
@@ -239,7 +247,7 @@ WORDINGS: dict[str, tuple[str, ...]] = {
     "plate": ("What is the number plate?", "What is the licence plate?", "Read the number plate."),
     "item": ("What is on offer?", "What is sold?", "Which product is it?"),
     "old_price": ("What was the price before?", "What was the old price?"),
-    "sign": ("What does the sign say?", "What is written in large letters?"),
+    "sign": ("What is written in large letters?", "What do the large letters say?"),
     "direction": ("Which way is {subject}?", "Is {subject} to the left or to the right?"),
     "distance": ("How far is it to {subject}?", "What is the distance to {subject}?"),
     "unit_price": (
@@ -259,6 +267,23 @@ WORDINGS: dict[str, tuple[str, ...]] = {
     "product": ("What is the product?", "What product is it?", "What is it called?"),
     "boarding": ("When does boarding begin?", "What is the boarding time?", "At what time is boarding?"),
 }  # fmt: skip
+
+# What a page tells under these keys also answers a question on the first, in the words of some.
+ANSWERS_TOO: dict[str, frozenset[str]] = {
+    "total": frozenset({"fine", "admission", "price", "only_price", "line_total", "paid"}),
+    "price": frozenset({"only_price", "admission"}),
+    "ingredients": frozenset({"share", "field", "quantity", "care"}),
+    "address": frozenset({"street", "place", "recipient_address", "city"}),
+    "expiry": frozenset({"date", "due_date", "end"}),
+    "due_date": frozenset({"date", "expiry"}),
+    "departure": frozenset({"departure_of", "time", "start"}),
+    "arrival": frozenset({"arrival_of", "time", "end"}),
+    "platform": frozenset({"platform_of"}),
+    "gate": frozenset({"gate_of"}),
+    "opening_hours": frozenset({"hours_on", "time"}),
+    "job": frozenset({"trade"}),
+    "table": frozenset({"row_count", "cell"}),
+}
 
 # Keys one may ask of any document; where the page tells none, the answer is that it is not there.
 ABSENT_KEYS = (

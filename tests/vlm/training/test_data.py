@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,18 +14,22 @@ pytest.importorskip("fontTools")
 pytest.importorskip("wordfreq")
 
 from vlm.config import VisionConfig
+from vlm.errors import UsageError
 from vlm.siglip import SiglipEncoder
 from vlm.training import fonts
 from vlm.training.encoder import (
     _CLASS_OF,
     EMPTY,
+    IGNORED_SLOT,
     SLOTS,
     TEXT_LENGTH,
+    EncoderHeads,
     init_encoder,
     raise_resolution,
     slot_classes,
     text_classes,
 )
+from vlm.training.loop import load_optimizers, load_state, set_rates
 from vlm.training.page import Glyph
 from vlm.training.render import PageSampler, PageStyle
 from vlm.training.text import CHARSET, TextSampler, words
@@ -113,3 +118,32 @@ def test_a_raised_resolution_keeps_the_places() -> None:
     assert torch.allclose(mean, coarse[1:3, 1:3], atol=0.1)
     weights = [encoder.state_dict()["encoder.layers.0.mlp.fc1.weight"] for encoder in (low, high)]
     assert torch.equal(*weights)
+
+
+def test_a_batch_without_text_teaches_nothing_and_breaks_nothing() -> None:
+    heads = EncoderHeads(replace(CONFIG, hidden_size=32))
+    pooled = torch.randn(2, 4, 32, requires_grad=True)
+    slots = torch.full((2, 4, 4, SLOTS), IGNORED_SLOT, dtype=torch.uint8)
+    no_text = torch.zeros(2, TEXT_LENGTH, dtype=torch.uint8)
+    found = heads.losses(torch.randn(2, 16, 32, requires_grad=True), slots, no_text)
+    assert found["dense"] == found["contrast"] == found["accuracy"] == 0
+    heads.contrast_loss(pooled, no_text).backward()
+    assert pooled.grad is not None and pooled.grad.eq(0).all()
+
+
+def test_resumed_optimisers_keep_the_rates_they_were_built_with() -> None:
+    weight = torch.nn.Parameter(torch.ones(2))
+    old, new = torch.optim.AdamW([weight], lr=0.1), torch.optim.AdamW([weight], lr=0.5)
+    set_rates([old], 0.3)
+    load_optimizers([new], [old.state_dict()])
+    set_rates([new], 0.5)
+    assert new.param_groups[0]["lr"] == 0.25
+
+
+def test_what_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "notes.pt").write_text("not a checkpoint")
+    with pytest.raises(UsageError, match="not a checkpoint"):
+        load_state(tmp_path / "notes.pt", "reader")
+    torch.save({"encoder": {}}, tmp_path / "encoder.pt")
+    with pytest.raises(UsageError, match="holds no reader"):
+        load_state(tmp_path / "encoder.pt", "reader")

@@ -23,7 +23,7 @@ def log(path: Path, *lines: dict[str, object]) -> Path:
 def test_stages_follow_one_another(tmp_path: Path) -> None:
     first = log(
         tmp_path / "encoder.jsonl",
-        {"seconds": 0.0, "stage": "one"},
+        {"seconds": 0.0, "stage": "one", "name": "encoder", "first_step": 0},
         {"seconds": 60.0, "step": 20, "dense": 2.0},
         {"seconds": 90.0, "step": 20, "validation": {"dense": 1.5}},
     )

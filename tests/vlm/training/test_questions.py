@@ -129,3 +129,35 @@ def test_a_subject_in_two_parts_fills_both() -> None:
 @pytest.mark.parametrize("key", ABSENT_KEYS)
 def test_every_key_that_can_be_absent_can_be_asked(key: str) -> None:
     assert WORDINGS[key]
+
+
+def test_a_page_nobody_noted_facts_of_is_asked_for_named_things_only() -> None:
+    rng = random.Random(5)
+    lines = page_of("thoracic@were.co.uk", "12 Mill Lane")
+    asked = [question.text for _ in range(300) if (question := absent_question(lines, rng, DECOYS))]
+    assert asked and all(any(decoy in text.lower() for decoy in DECOYS) for text in asked)
+
+
+def test_what_another_fact_answers_is_not_called_absent() -> None:
+    rng = random.Random(6)
+    penalty = page_of("You pay 300", facts=(Fact("fine", "300", at=(8, 9, 10)),))
+    asked = {question.text for _ in range(600) if (question := absent_question(penalty, rng, DECOYS))}
+    assert asked and not asked & set(WORDINGS["total"])
+
+
+def test_the_word_of_one_image_does_not_hide_in_the_other() -> None:
+    rng = random.Random(7)
+    pages = (page_of("to table"), page_of("Tablecloth Tomato zinc"))
+    for _ in range(200):
+        for question in talk_about_two(pages, rng, DECOYS):
+            if question.answer in (FIRST, SECOND):
+                assert question.text.split('"')[1] in ("Tablecloth", "Tomato", "zinc")
+
+
+def test_lines_side_by_side_are_not_counted() -> None:
+    rng = random.Random(8)
+    glyphs = (Glyph("a", 0, 0), Glyph("b", 0, 20), Glyph("c", 90, 0))
+    columns = Page(Image.new("RGB", (8, 8)), ("a", "b", "c"), glyphs)
+    for _ in range(200):
+        for question in talk_about(columns, rng, DECOYS, turns=2):
+            assert "line" not in question.text

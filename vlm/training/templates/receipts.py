@@ -159,7 +159,7 @@ def cafe_bill(draft: Draft) -> str:
     cells: list[str] = []
     for name, number, cost in zip(names, numbers, amounts, strict=True):
         cells.append(boxed(draft.tell("quantity", str(number), name) + draft.put(times)))
-        cells += [draft.put(name), boxed(draft.tell("price", house.money.bare(cost), name))]
+        cells += [draft.put(name), boxed(draft.tell(_asked(number), house.money.bare(cost), name))]
     parts.append(house.table("auto, 1fr, auto", "left, left, right", top, cells))
     total = sum(amounts)
     if "service" in has:
@@ -170,6 +170,11 @@ def cafe_bill(draft: Draft) -> str:
     parts.append(house.band(amount(house, house.label("total"), "total", total, 1)))
     parts += end(house, has, total)
     return house.page([house.frame("\n\n".join(parts))] if draft.chance(0.7) else parts)
+
+
+def _asked(number: int) -> str:
+    """What the amount of a line is: of one it is the price."""
+    return "line_total" if number > 1 else "price"
 
 
 def two_line_slip(draft: Draft) -> str:
