@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import json
-import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import matplotlib
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 
 from vlm.config import ModelConfig
 from vlm.evaluation.scores import READING, Outcome, Score, auroc, fairly_asked
+from vlm.training.sheet import Grid, captioned
 
 CARD, MISTAKES = "README.md", "mistakes.png"
-CELL, CAPTION, COLUMNS = 260, 84, 4  # pixels, pixels, cells
-_CAPTION_FONT = Path(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf")
+_GRID = Grid(columns=4, cell=260, caption=98, letters=11, wrap=40, most=7)
 
 
 def write_card(folder: Path, scores: Sequence[Score], head: dict[str, Any]) -> None:
@@ -113,16 +111,11 @@ def _mistakes(scores: Sequence[Score], each: int = 2) -> list[Outcome]:
 
 def mistakes_sheet(outcomes: Sequence[Outcome]) -> Image.Image:
     """Pictures of cases with question, truth and what was said."""
-    rows = -(-len(outcomes) // COLUMNS)
-    sheet = Image.new("RGB", (COLUMNS * CELL, rows * (CELL + CAPTION)), "white")
-    draw = ImageDraw.Draw(sheet)
-    font = ImageFont.truetype(str(_CAPTION_FONT), 11)
-    for index, outcome in enumerate(outcomes):
-        left, top = index % COLUMNS * CELL, index // COLUMNS * (CELL + CAPTION)
-        shown = outcome.case.images[0].copy()
-        shown.thumbnail((CELL - 8, CELL - 8))
-        sheet.paste(shown, (left + 4, top + 4))
-        said = (outcome.case.question, f"truth: {outcome.case.answer!r}", f"said: {outcome.said!r}")
-        lines = [line for text in said for line in textwrap.wrap(text, 40)[:2]]
-        draw.multiline_text((left + 4, top + CELL), "\n".join(lines), fill="black", font=font)
-    return sheet
+    pictures = [
+        (
+            outcome.case.images[0],
+            (outcome.case.question, f"truth: {outcome.case.answer!r}", f"said: {outcome.said!r}"),
+        )
+        for outcome in outcomes
+    ]
+    return captioned(pictures, _GRID)

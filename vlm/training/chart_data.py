@@ -18,17 +18,13 @@ from PIL import ImageFont
 
 from vlm.training.fonts import Split, find_fonts
 from vlm.training.page import Fact
-from vlm.training.text import TextSampler
+from vlm.training.text import DAYS, MONTHS, TextSampler
 
 Kind = Literal["bars", "columns", "line", "pie", "donut"]  # columns stand, bars lie
 Place = tuple[Literal["label", "value", "title"], int]
 APART = 0.08  # of the axis: how far the largest and the smallest are from the next
 
-_MONTHS = (
-    *("January", "February", "March", "April", "May", "June"),
-    *("July", "August", "September", "October", "November", "December"),
-)
-_DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+_DAYS = tuple(day[:3] for day in DAYS)
 _LISTS: dict[Split, tuple[str, ...]] = {
     "train": (
         "Apple Pear Plum Fig Kiwi Lemon Mango Cherry Grape Melon Peach Lime Banana Orange",
@@ -181,7 +177,7 @@ def _sort_of_label(rng: random.Random, text: TextSampler, split: Split, count: i
     """Labels of one sort, in their order where they have one; more than wanted where some may not fit."""
     sort = rng.choice(("months", "years", "days", "list", "list", "words", "words", "words", "letters"))
     if sort == "months":
-        names = _MONTHS if rng.random() < 0.3 else [month[:3] for month in _MONTHS]
+        names = MONTHS if rng.random() < 0.3 else [month[:3] for month in MONTHS]
         start = rng.randint(0, 12 - count)
         return list(names[start : start + count])
     if sort == "years":

@@ -11,7 +11,8 @@ from PIL import Image, ImageDraw
 from vlm.training.chart_data import Room, Series
 from vlm.training.chart_lettering import Anchor, Lettering
 from vlm.training.fonts import Split
-from vlm.training.hues import Color, distance, from_hsv
+from vlm.training.hues import distance, from_hsv
+from vlm.training.page import Color
 
 _FINER = 3  # lines and slices are drawn so many times larger
 

@@ -9,8 +9,7 @@ from typing import Literal
 from PIL import Image, ImageDraw
 
 from vlm.training.chart_data import Place, Room
-from vlm.training.hues import Color
-from vlm.training.page import Glyph
+from vlm.training.page import Color, Glyph
 
 Anchor = Literal["l", "m", "r"]  # which part of the text stands at the given x
 

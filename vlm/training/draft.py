@@ -10,6 +10,7 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from vlm.training.page import Color
 from vlm.training.text import TextSampler
 
 
@@ -66,3 +67,8 @@ Template = Callable[[Draft], str]
 def quoted(text: str) -> str:
     """A Typst string literal."""
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def rgb(color: Color) -> str:
+    """A Typst colour."""
+    return f"rgb({color[0]}, {color[1]}, {color[2]})"

@@ -201,7 +201,6 @@ class EncoderStage:
 
     out: Path
     minutes: float  # wall-clock budget; the rate decays towards the end of each resolution
-    full_size: int = 224  # pixels; only an encoder of this size can be resumed or read with
     low_share: float = 0.25  # of the time at half the resolution, where letters are learnt cheaply
     batch: int = 32
     muon_rate: float = 0.02
@@ -227,11 +226,13 @@ def train_encoder(config: VisionConfig, stage: EncoderStage) -> SiglipEncoder:
     if stage.resume is None and stage.low_share > 0:
         low = SiglipEncoder(replace(config, image_size=config.image_size // 2))
         init_encoder(low)
-        _train_at(low, heads, stage, log, stage.minutes * stage.low_share, EASY)
+        early = _Phase("encoder-low.pt", stage.minutes * stage.low_share, EASY)
+        _train_at(low, heads, stage, log, early)
         raise_resolution(low, encoder)
-        _train_at(encoder, heads, stage, log, stage.minutes * (1 - stage.low_share), FULL)
+        left = stage.minutes - early.minutes
     else:
-        _train_at(encoder, heads, stage, log, stage.minutes, FULL)
+        left = stage.minutes
+    _train_at(encoder, heads, stage, log, _Phase("encoder.pt", left, FULL))
     return encoder
 
 
@@ -246,13 +247,20 @@ def raise_resolution(low: SiglipEncoder, high: SiglipEncoder) -> None:
     high.load_state_dict(states)
 
 
+@dataclass(frozen=True)
+class _Phase:
+    """What differs between the resolutions."""
+
+    file: str  # of the checkpoint; only encoder.pt can be resumed or read with
+    minutes: float
+    style: PageStyle
+
+
 def _train_at(
-    encoder: SiglipEncoder, heads: EncoderHeads, stage: EncoderStage, log: RunLog, minutes: float,
-    style: PageStyle,
+    encoder: SiglipEncoder, heads: EncoderHeads, stage: EncoderStage, log: RunLog, phase: _Phase
 ) -> None:  # fmt: skip
     """Train at the encoder's own resolution."""
     config = encoder.config
-    name = "encoder.pt" if config.image_size == stage.full_size else "encoder-low.pt"
     groups = optimizers(encoder, stage.muon_rate, stage.adam_rate, outside=(heads,))
     step = 0
     if stage.resume is not None:
@@ -271,7 +279,7 @@ def _train_at(
         parameters=sum(p.numel() for p in encoder.parameters()),
     )
     check = next(iter(DataLoader(EncoderPages("validation", config, CHECK, 7), stage.check_pages)))
-    pages = EncoderPages("train", config, style, stage.seed + step)
+    pages = EncoderPages("train", config, phase.style, stage.seed + step)
     batches = iter(DataLoader(pages, stage.batch, num_workers=1, prefetch_factor=4))
 
     def losses(batch: list[Tensor]) -> dict[str, Tensor]:
@@ -281,9 +289,11 @@ def _train_at(
     def save(step: int) -> None:
         states = {"encoder": encoder.state_dict(), "heads": heads.state_dict()}
         optimizer_states = [o.state_dict() for o in groups]
-        save_state(stage.out / name, states | {"optimizers": optimizer_states, "step": step})
+        save_state(stage.out / phase.file, states | {"optimizers": optimizer_states, "step": step})
 
     weights = {"dense": 1.0, "contrast": stage.contrast_weight}
-    loop: Loop[list[Tensor]] = Loop(groups, weights, minutes, log, stage.bf16, lambda _: stage.batch, step)
+    loop: Loop[list[Tensor]] = Loop(
+        groups, weights, phase.minutes, log, stage.bf16, lambda _: stage.batch, step
+    )
     with sdpa_kernel(SDPBackend.MATH):  # whose backward takes half the time of the fused kernel's here
         loop.run(batches, losses, lambda: losses(check), save)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import colorsys
 import math
 
-Color = tuple[int, int, int]
+from vlm.training.page import Color
 
 
 def from_hsv(hue: float, saturation: float, value: float) -> Color:

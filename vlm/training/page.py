@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from PIL import Image
 
 ABSENT = "Not in the image."
+Color = tuple[int, int, int]  # red, green, blue, 0 to 255
 
 
 @dataclass(frozen=True)

@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import textwrap
-from collections.abc import Sequence
-from pathlib import Path
-
-import matplotlib
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 
 from vlm.training.fonts import Split
-from vlm.training.page import Page
-from vlm.training.questions import Question, talk_about
+from vlm.training.questions import talk_about
 from vlm.training.scenes import Scene, Scenes
+from vlm.training.sheet import Grid, captioned
 
-CELL, CAPTION, COLUMNS = 300, 110, 6  # pixels, pixels, cells
-_CAPTION_FONT = Path(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf")
+_GRID = Grid(columns=6, cell=300, caption=110, letters=10, wrap=50, most=8)
 
 
 def contact_sheet(split: Split, count: int, seed: int, side: int = 224) -> Image.Image:
@@ -31,24 +25,11 @@ def contact_sheet(split: Split, count: int, seed: int, side: int = 224) -> Image
         FileNotFoundError: the fonts are not installed.
     """
     scenes = Scenes(split, seed)
-    rows = -(-count // COLUMNS)
-    sheet = Image.new("RGB", (COLUMNS * CELL, rows * (CELL + CAPTION)), "white")
-    for index in range(count):
+    pictures: list[tuple[Image.Image, list[str]]] = []
+    for _ in range(count):
         scale = scenes.rng.uniform(1.0, 1.6)
         longer = round(side * scale)
         page = scenes.page(Scene(longer, round(longer * scenes.rng.uniform(0.65, 1.0)), scale, exact=False))
         questions = talk_about(page, scenes.rng, scenes.text.words, turns=3)
-        corner = (index % COLUMNS * CELL, index // COLUMNS * (CELL + CAPTION))
-        _cell(sheet, corner, page, questions)
-    return sheet
-
-
-def _cell(sheet: Image.Image, corner: tuple[int, int], page: Page, questions: Sequence[Question]) -> None:
-    shown = page.image.copy()
-    shown.thumbnail((CELL - 8, CELL - 8))
-    sheet.paste(shown, (corner[0] + 4, corner[1] + 4))
-    said = [f"{question.text} {question.answer!r}" for question in questions]
-    lines = [line for text in said for line in textwrap.wrap(text, 50)]
-    draw = ImageDraw.Draw(sheet)
-    font = ImageFont.truetype(str(_CAPTION_FONT), 10)
-    draw.multiline_text((corner[0] + 4, corner[1] + CELL), "\n".join(lines[:8]), fill="black", font=font)
+        pictures.append((page.image, [f"{question.text} {question.answer!r}" for question in questions]))
+    return captioned(pictures, _GRID)

@@ -16,10 +16,8 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from vlm.training.fonts import Split, find_fonts
-from vlm.training.page import Glyph, Page
+from vlm.training.page import Color, Glyph, Page
 from vlm.training.text import TextSampler
-
-Color = tuple[int, int, int]
 
 
 @dataclass(frozen=True)

@@ -10,12 +10,11 @@ from dataclasses import dataclass
 from vlm.training.charts import chart
 from vlm.training.degrade import degrade
 from vlm.training.fonts import Split
-from vlm.training.page import Page
+from vlm.training.page import Color, Page
 from vlm.training.render import PageSampler, PageStyle
 from vlm.training.shapes import shapes
 from vlm.training.templates import templates_of
-from vlm.training.text import TextSampler
-from vlm.training.typeset import Color, Sheet, Typesetter
+from vlm.training.typeset import Sheet, Typesetter
 
 SMALLEST, LARGEST = 13.0, 40.0  # em of the body text in pixels of a window's square
 NARROWEST = 8.0  # ems a document's lines get at least
@@ -43,9 +42,9 @@ class Scenes:
     def __init__(self, split: Split, seed: int) -> None:
         self.split: Split = split
         self.rng = random.Random(seed)
-        self.text = TextSampler(split, self.rng)
         self.line_pages = PageSampler(split, seed + 1)
         self.typesetter = Typesetter(split, self.rng)
+        self.text = self.typesetter.text
         self.templates = templates_of(split)
         self._kinds: tuple[tuple[float, Callable[[Scene], Page | None]], ...] = (
             (38, self.lines),

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageDraw
 
-from vlm.training.hues import Color
+from vlm.training.page import Color
 
 Point = tuple[float, float]
 Box = tuple[float, float, float, float]  # left, top, right, bottom in pixels

@@ -16,8 +16,8 @@ import numpy as np
 from PIL import Image
 
 from vlm.training.fonts import Split
-from vlm.training.hues import Color, distance, from_hsv
-from vlm.training.page import ABSENT, Fact, Page
+from vlm.training.hues import distance, from_hsv
+from vlm.training.page import ABSENT, Color, Fact, Page
 from vlm.training.shape_forms import FORMS, Box, Shape, draw
 
 _Range = tuple[float, float]

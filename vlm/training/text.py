@@ -22,10 +22,11 @@ LATIN = "£€°éèêëàâäáåãçñòóôöõøùúûüíîïßÉÈÄÖÜÅ
 CHARSET = " " + ASCII + LATIN
 _KNOWN = frozenset(CHARSET)
 
-_MONTHS = (
+MONTHS = (
     *("January", "February", "March", "April", "May", "June"),
     *("July", "August", "September", "October", "November", "December"),
 )
+DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 _STREETS = ("Street", "Road", "Avenue", "Lane", "Drive", "Court", "Place", "Square", "Way", "Hill", "Row")
 _CODES = ("@@-####", "#### @@", "@#@ #@#", "No. ######", "#/####", "ID:@@@@##", "########")
 _PUNCTUATED = ("{},", "{}.", "{}!", "{}?", "({})", '"{}"', "{};", "{}:")
@@ -121,7 +122,7 @@ class TextSampler:
     def date(self) -> str:
         """A date or a time in one of many forms."""
         day, month, year = self.rng.randint(1, 28), self.rng.randint(1, 12), self.rng.randint(1950, 2035)
-        name = _MONTHS[month - 1]
+        name = MONTHS[month - 1]
         return self.rng.choice(
             (
                 f"{day:02}/{month:02}/{year}",

@@ -17,12 +17,10 @@ import pypdfium2 as pdfium
 import typst
 from PIL import Image
 
-from vlm.training.draft import Draft, Template, Told, quoted
+from vlm.training.draft import Draft, Template, Told, quoted, rgb
 from vlm.training.fonts import FONT_ROOTS, Split, find_fonts
-from vlm.training.page import Fact, Glyph, Page
+from vlm.training.page import Color, Fact, Glyph, Page
 from vlm.training.text import TextSampler
-
-Color = tuple[int, int, int]
 
 
 @dataclass(frozen=True)
@@ -106,11 +104,6 @@ class Typesetter:
             f"#set par(leading: {self.rng.uniform(0.4, 0.8):.2f}em, "
             f"spacing: {self.rng.uniform(0.6, 1.1):.2f}em)\n"
         )
-
-
-def rgb(color: Color) -> str:
-    """A colour in Typst."""
-    return f"rgb({color[0]}, {color[1]}, {color[2]})"
 
 
 def _read(pdf: bytes) -> tuple[Image.Image, list[Glyph]]:

@@ -16,8 +16,8 @@ pytest.importorskip("pypdfium2")
 from vlm.training.draft import Draft, Template, quoted
 from vlm.training.page import Fact, Page
 from vlm.training.templates import grids, office, signs
-from vlm.training.templates.kit import DAYS, MONTHS, NAMED, Desk, capitals, ems
-from vlm.training.text import CHARSET, TextSampler
+from vlm.training.templates.kit import NAMED, Desk, capitals, ems
+from vlm.training.text import CHARSET, DAYS, MONTHS, TextSampler
 from vlm.training.typeset import Sheet, Typesetter
 
 WHITE, BLACK = (255, 255, 255), (0, 0, 0)

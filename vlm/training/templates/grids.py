@@ -6,8 +6,9 @@ import calendar
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from vlm.training.draft import Draft, Template
-from vlm.training.templates.kit import DAYS, MONTHS, NAMED, Desk, also, boxed, capitals, ems, rgb
+from vlm.training.draft import Draft, Template, rgb
+from vlm.training.templates.kit import NAMED, Desk, also, boxed, capitals, ems
+from vlm.training.text import DAYS, MONTHS
 
 _COUNTRIES = (
     "Germany",

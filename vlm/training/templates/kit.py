@@ -12,17 +12,12 @@ import textwrap
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from vlm.training.draft import Draft, quoted
-from vlm.training.text import CHARSET
+from vlm.training.draft import Draft, quoted, rgb
+from vlm.training.page import Color
+from vlm.training.text import CHARSET, MONTHS
 
 T = TypeVar("T")
-Color = tuple[int, int, int]
 
-MONTHS = (
-    *("January", "February", "March", "April", "May", "June"),
-    *("July", "August", "September", "October", "November", "December"),
-)
-DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 
 _KNOWN = frozenset(CHARSET)
 _DATES = (
@@ -65,11 +60,6 @@ _PRELUDE = """
   text(size: scale * unit, body)
 })
 """
-
-
-def rgb(color: Color) -> str:
-    """A colour in Typst."""
-    return f"rgb({color[0]}, {color[1]}, {color[2]})"
 
 
 def ems(text: str) -> float:

@@ -5,9 +5,11 @@ Forms, tables and calendars are in ``grids`` and listed here.
 
 from __future__ import annotations
 
-from vlm.training.draft import Draft, Template
+from functools import partial
+
+from vlm.training.draft import Draft, Template, rgb
 from vlm.training.templates import grids
-from vlm.training.templates.kit import Desk, also, boxed, ems, rgb
+from vlm.training.templates.kit import Desk, also, boxed, ems
 
 _DEAR = ("Dear {},", "Hello {},", "Dear {}:", "Hi {},", "Good morning {},", "To {}")
 _YOURS = ("Yours sincerely,", "Kind regards,", "Best wishes,", "Regards,", "With best regards", "Thank you,")
@@ -186,8 +188,12 @@ def _contacts(desk: Desk, room: float, most: int) -> list[str]:
     lines = []
     for key, label, make in chosen:
         value = desk.fitting(make, room - ems(label))
-        lines.append(desk.after(label, lambda key=key, value=value: boxed(draft.tell(key, value))))  # type: ignore[misc]
+        lines.append(desk.after(label, partial(_boxed_told, draft, key, value)))
     return lines
+
+
+def _boxed_told(draft: Draft, key: str, value: str) -> str:
+    return boxed(draft.tell(key, value))
 
 
 def card_plain(draft: Draft) -> str:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from vlm.training.draft import Draft
-from vlm.training.templates.kit import Color, Desk, capitals, rgb
+from vlm.training.draft import Draft, rgb
+from vlm.training.page import Color
+from vlm.training.templates.kit import Desk, capitals
 
 
 class Sign(Desk):

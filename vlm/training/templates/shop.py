@@ -8,7 +8,8 @@ from __future__ import annotations
 from vlm.training.draft import Draft, Template
 from vlm.training.templates import receipts, shelf
 from vlm.training.templates.goods import DISHES, SERVICES, WARES, House, centred
-from vlm.training.templates.kit import DAYS, boxed, ems
+from vlm.training.templates.kit import boxed, ems
+from vlm.training.text import DAYS
 
 _INVOICE = {
     "invoice_number": (1.0, 0.9), "date": (1.0, 0.8), "recipient": (1.0, 0.7), "due_date": (1.0, 0.5),

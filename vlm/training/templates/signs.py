@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from vlm.training.draft import Draft, Template
-from vlm.training.templates.kit import DAYS, NAMED, also, boxed, capitals, ems, rgb
+from vlm.training.draft import Draft, Template, rgb
+from vlm.training.templates.kit import NAMED, also, boxed, capitals, ems
 from vlm.training.templates.plates import Sign, many
+from vlm.training.text import DAYS
 
 _STREETS = (
     "{} Street",

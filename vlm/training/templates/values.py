@@ -12,14 +12,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from vlm.training.draft import Draft, Told
-from vlm.training.text import CHARSET
+from vlm.training.text import CHARSET, DAYS
 
 CHARACTERS = 1.6  # that surely fit into an em of width, bold or monospaced
 LINE = 1.5  # ems from one line to the next, on the wide side
 GAP = " #h(0.5em) #h(1fr) "  # pushes apart what must not touch
 
 _KNOWN = frozenset(CHARSET)
-_WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 
 
 @dataclass
@@ -97,7 +96,7 @@ class Calendar:
         return (
             f"{day:%d/%m/%Y}", f"{day:%Y-%m-%d}", f"{day.day}.{day.month}.{day.year}", f"{day:%d.%m.%y}",
             f"{day.day} {month} {day.year}", f"{short} {day.day}, {day.year}",
-            f"{day.day} {short} {day.year}", f"{_WEEKDAYS[day.weekday()][:3]} {day.day} {month} {day.year}",
+            f"{day.day} {short} {day.year}", f"{DAYS[day.weekday()][:3]} {day.day} {month} {day.year}",
         )[self.form]  # fmt: skip
 
     def hour(self, minutes: int) -> str:
