@@ -110,7 +110,7 @@ def test_an_uploaded_image_is_answered_beside_its_windows(opened: Watched) -> No
 
 def test_an_example_is_one_click_away(opened: Watched) -> None:
     opened.page.locator("#examples button").first.click()
-    opened.page.locator("img[src*='sign.png']").nth(1).wait_for()
+    opened.page.locator("img[src*='notice.png']").nth(1).wait_for()
     opened.ask()
     opened.page.get_by_text(re.compile(r"^\d windows? .* tokens out")).wait_for()
     assert opened.answer == SAYS and opened.complaints == []

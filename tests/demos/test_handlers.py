@@ -105,5 +105,7 @@ def test_the_demo_script_asks_twice(tmp_path: Path, capsys: pytest.CaptureFixtur
     folder = tiny_checkpoint(tmp_path)
     ask.main(["--model", str(folder)])
     first, second, usage = capsys.readouterr().out.splitlines()
-    assert len(first) == 64 and len(second) == 64
+    said, confidence = second.rsplit(" (confidence ", 1)
+    assert len(first) == 64 and len(said) == 64
+    assert 0.0 <= float(confidence.rstrip(")")) <= 1.0
     assert usage.endswith(f"{9 * TOKENS} of them image")
