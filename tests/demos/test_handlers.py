@@ -106,6 +106,6 @@ def test_the_demo_script_asks_twice(tmp_path: Path, capsys: pytest.CaptureFixtur
     ask.main(["--model", str(folder)])
     first, second, usage = capsys.readouterr().out.splitlines()
     said, confidence = second.rsplit(" (confidence ", 1)
-    assert len(first) == 64 and len(said) == 64
+    assert first and said and said != first
     assert 0.0 <= float(confidence.rstrip(")")) <= 1.0
-    assert usage.endswith(f"{9 * TOKENS} of them image")
+    assert usage.endswith(f"{7 * TOKENS} of them image")
