@@ -1,7 +1,7 @@
 """Images to windows: read, plan, cut, draw, and map places back. Pillow and nothing else."""
 
 from pan_and_scan.crop import crop, mark_blank, windows_of
-from pan_and_scan.draw import draw_windows
+from pan_and_scan.draw import draw_boxes, draw_windows
 from pan_and_scan.image import MAX_PIXELS, ImageError, ImageSource, load_image
 from pan_and_scan.plan import Window, plan
 from pan_and_scan.policy import (
@@ -27,6 +27,7 @@ __all__ = [
     "Policy",
     "Window",
     "crop",
+    "draw_boxes",
     "draw_windows",
     "load_image",
     "mark_blank",

@@ -1,4 +1,4 @@
-"""The plan made visible: numbered outlines on a copy of the image.
+"""The plan made visible: numbered outlines on a copy of the image; and places with labels.
 
 A number is the window's place in the plan, as in the JSON of ``vlm windows``: 0 is the whole image,
 1 the first crop. Sizes follow the image, so the picture reads the same at 300 and at 8000 pixels.
@@ -53,6 +53,34 @@ def draw_windows(image: Image.Image, windows: Sequence[Window]) -> Image.Image:
     for number, window in wholes:  # over the last crop, away from the crops' own badges
         label = _fitting(number, "whole", INK, pen)
         _place(page, label, window, (window.right - label.width, window.bottom - label.height))
+    return page
+
+
+def draw_boxes(image: Image.Image, boxes: Sequence[Box], labels: Sequence[str]) -> Image.Image:
+    """Outline places on an image, each with its label at the upper left.
+
+    Args:
+        image: RGB.
+        boxes: left, top, right, bottom in its pixels; the last is drawn on top.
+        labels: one a box.
+
+    Returns:
+        A new RGB image of the same size.
+
+    Raises:
+        ValueError: the image isn't RGB, or a box reaches outside it.
+    """
+    places = [Window(*box) for box in boxes]
+    require_inside(image, places)
+    page = image.copy()
+    text = max(13, round(max(image.size) * 0.025))
+    pen = _Pen(line=max(2, round(max(image.size) / 250)), text=text, room=image.width)
+    for number, (place, label) in enumerate(zip(places, labels, strict=True)):
+        colour = COLOURS[(number + 1) % len(COLOURS)]  # the first is the most striking: vermilion
+        _outline(page, place.box, colour, pen.line)
+        badge = _badge(label, colour, pen)
+        above = Window(0, 0, *image.size)
+        _place(page, badge, above, (place.left, place.top - badge.height))
     return page
 
 

@@ -7,12 +7,21 @@ turn without being read again: past that, a cut means a fresh start, and ``trunc
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import torch
 from torch import Tensor
 
 from vlm.config import LayerType, TextConfig
 
 GROWTH = 256  # tokens a full buffer grows by at least
+
+
+class Watch(Protocol):
+    """Who looks on while the decoder attends; ``evidence.AttentionWatch`` is one."""
+
+    def see(self, layer: int, query_Hd: Tensor, keys_GKd: Tensor, key_start: int) -> None:
+        """Told the last token's queries and all keys of a layer, the first at position ``key_start``."""
 
 
 class _Buffers:
@@ -62,6 +71,7 @@ class KVCache:
 
     def __init__(self, config: TextConfig, *, dtype: torch.dtype = torch.float32, slack: int = 256) -> None:
         self.length = 0  # tokens held; the next token's position
+        self.watch: Watch | None = None
         self._window = config.sliding_window
         self._slack = slack
         self._kinds = config.layer_types
@@ -102,6 +112,11 @@ class KVCache:
         keys[:, :, buffers.used : end] = keys_BHTd
         values[:, :, buffers.used : end] = values_BHTd
         return keys[:, :, :end], values[:, :, :end]
+
+    def show(self, layer: int, q_BHTd: Tensor, k_BGKd: Tensor) -> None:
+        """Let the watch, if there is one, see how the last token looks at the keys of a layer."""
+        if self.watch is not None:
+            self.watch.see(layer, q_BHTd[0, :, -1], k_BGKd[0], self.key_start(self._kinds[layer]))
 
     def key_start(self, kind: LayerType) -> int:
         """Position of the first key that layers of this type hold."""

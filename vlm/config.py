@@ -90,6 +90,9 @@ class ModelConfig:
     image_token_index: int = 262144  # <image_soft_token>
     eos_token_id: tuple[int, ...] = (1, 106)  # all ids that end an answer
     dtype: str = "float32"  # of the stored weights
+    # (layer, head) pairs whose attention says where an answer was read; "evidence_heads" of config.json,
+    # a key of ours that others ignore. Empty where it is missing: see ``evidence.default_heads``.
+    evidence_heads: tuple[tuple[int, int], ...] = ()
 
     @classmethod
     def from_folder(cls, folder: Path) -> Self:
@@ -135,6 +138,7 @@ class ModelConfig:
             if raw.get(name) is not None:
                 common[name] = raw[name]
         _positive(common, ("mm_tokens_per_image", "boi_token_index", "eoi_token_index", "image_token_index"))
+        common["evidence_heads"] = _heads(raw.get("evidence_heads"), text)
         config = cls(text=text, vision=vision, **common)
         config._check_pooling()
         return config
@@ -183,6 +187,19 @@ def _as_ids(value: Any) -> tuple[int, ...]:
             f"config.json: eos_token_id must be a number or a list of numbers, not {value!r}"
         )
     return ids
+
+
+def _heads(value: Any, text: TextConfig) -> tuple[tuple[int, int], ...]:
+    """(layer, head) pairs of the decoder."""
+    limits = (text.num_hidden_layers, text.num_attention_heads)
+    pairs = [tuple(pair) if isinstance(pair, list) else (pair,) for pair in value or ()]
+    for pair in pairs:
+        fits = len(pair) == 2 and all(type(i) is int and 0 <= i < n for i, n in zip(pair, limits, strict=True))
+        if not fits:
+            raise CheckpointError(
+                f"config.json: evidence_heads must list [layer, head] of this decoder, not {list(pair)!r}"
+            )
+    return tuple(pairs)  # type: ignore[arg-type]  # two numbers each
 
 
 def _picked(cls: type, raw: Mapping[str, Any]) -> dict[str, Any]:

@@ -96,6 +96,7 @@ class Attention(nn.Module):
         q, k, v = self.project(hidden_BTD, inputs)
         if cache is not None:
             k, v = cache.append(self.layer, k, v)
+            cache.show(self.layer, q, k)
         mixed_BHTd = attend(q, k, v, inputs, self.scale)
         return self.o_proj(mixed_BHTd.transpose(1, 2).reshape(b, t, -1))
 

@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
@@ -18,6 +19,7 @@ from pan_and_scan.image import ImageSource
 from vlm.cache import KVCache
 from vlm.engine import Dtype, Engine
 from vlm.errors import PromptError, UsageError
+from vlm.evidence import Attention, AttentionWatch, Evidence, Place, default_heads
 from vlm.generate import FinishReason
 from vlm.prompt import ImagePart, PromptPlan, Turn, plan_chat, plan_raw
 from vlm.sampling import Sampling
@@ -93,11 +95,17 @@ class Answer:
     timings: Timings
     ids: tuple[int, ...] = ()  # the answer's tokens as they were generated
     logprobs: tuple[float, ...] = ()  # natural log of each one's probability
+    attention: Attention | None = field(default=None, repr=False, compare=False)  # None: no images
 
     @property
     def confidence(self) -> float:
         """Mean probability of the answer's tokens, 0 to 1; 0 where there are none."""
         return sum(map(math.exp, self.logprobs)) / len(self.logprobs) if self.logprobs else 0.0
+
+    @cached_property
+    def evidence(self) -> tuple[Evidence, ...]:
+        """Where on the images it was read, the best place first; images count over the conversation."""
+        return () if self.attention is None else self.attention.evidence()
 
     def to_json(self) -> dict[str, Any]:
         """The object ``vlm ask --json`` prints."""
@@ -109,6 +117,10 @@ class Answer:
             "windows": [
                 {"image": used.image, "box": list(used.window.box), "kind": used.window.kind}
                 for used in self.windows
+            ],
+            "evidence": [
+                {"image": found.image, "box": list(found.box), "score": round(found.score, 4)}
+                for found in self.evidence
             ],
             "usage": vars(self.usage),
             "timings": {name: round(seconds, 4) for name, seconds in vars(self.timings).items()},
@@ -156,6 +168,11 @@ class _Looked:
     windows: tuple[UsedWindow, ...]
     soft_NTD: Tensor | None
     seconds: float
+
+    @property
+    def places(self) -> tuple[Place, ...]:
+        """Those that were encoded."""
+        return tuple(Place(used.image, used.window) for used in self.windows if used.window.kind != "blank")
 
 
 class VLM:
@@ -305,11 +322,13 @@ class Chat:
         soft = [look.soft_NTD for look in looks if look.soft_NTD is not None]
         everything = replace(looked, soft_NTD=torch.cat(soft) if soft else None)
         self._keep_prefix(plan, everything.soft_NTD)
+        places = _numbered(looks)
         for piece in _run(engine, plan, everything, self._cache, self._options):
             if not isinstance(piece, Answer):
                 yield piece
                 continue
-            answer = replace(piece, text=piece.text.strip())
+            attention = None if piece.attention is None else replace(piece.attention, places=places)
+            answer = replace(piece, text=piece.text.strip(), attention=attention)
             self.turns = (*turns, Turn("assistant", (answer.text,)))
             self._looks = looks
             self._cached_ids = (*plan.ids, *answer.ids)
@@ -342,12 +361,15 @@ def _run(
     """Generate; yields pieces of text, then the answer."""
     started = time.perf_counter()
     hidden_TD = engine.embed(plan, looked.soft_NTD)
+    watch = AttentionWatch(engine.config, plan.spans, default_heads(engine.config))
+    cache.watch = watch
     generation, tokens = engine.start(plan, hidden_TD, cache, options.sampling, options.max_tokens)
     prefilled = time.perf_counter()
     text = TextStream(engine.tokenizer.token_bytes, options.stop)
     logprobs: list[float] = []
     for token in tokens:
         logprobs.append(token.logprob)
+        watch.take()
         piece = text.push(token.id)
         if piece:
             yield piece
@@ -376,7 +398,19 @@ def _run(
         ),
         ids=tuple(generation.ids),
         logprobs=tuple(logprobs),
+        attention=Attention(watch.rows_NS, looked.places, engine.config.mm_tokens_per_image)
+        if plan.spans
+        else None,
     )
+
+
+def _numbered(looks: Sequence[_Looked]) -> tuple[Place, ...]:
+    """The windows of a whole conversation, its images counted on from question to question."""
+    places: list[Place] = []
+    for look in looks:
+        before = places[-1].image + 1 if places else 0
+        places += [replace(place, image=before + place.image) for place in look.places]
+    return tuple(places)
 
 
 def _as_list(images: Images) -> list[ImageSource]:

@@ -176,3 +176,11 @@ def test_generation_config_is_read_from_the_folder(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps(HUB_4B))
     (tmp_path / "generation_config.json").write_text('{"eos_token_id": [1, 106, 9]}')
     assert ModelConfig.from_folder(tmp_path).stop_ids == {1, 9, 106}
+
+
+@pytest.mark.parametrize("heads", [[[0]], [[0, 9]], [[99, 0]], [["0", 0]], [3], [[0, 0, 0]]])
+def test_evidence_heads_must_be_the_decoders(heads: object) -> None:
+    raw = {**HUB_4B}
+    with pytest.raises(CheckpointError, match="evidence_heads"):
+        ModelConfig.from_dict(raw | {"evidence_heads": heads})
+    assert ModelConfig.from_dict(raw | {"evidence_heads": None}).evidence_heads == ()

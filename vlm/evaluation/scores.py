@@ -12,6 +12,7 @@ import jiwer
 import numpy as np
 
 from vlm.evaluation import tasks
+from vlm.evaluation.metrics import same
 from vlm.evaluation.tasks import Case, Maker, cases
 from vlm.session import VLM, Options
 from vlm.training.fonts import Split
@@ -28,11 +29,6 @@ class Outcome:
     said: str
     right: bool
     confidence: float
-
-
-def same(truth: str, said: str) -> bool:
-    """Equal after trimming."""
-    return truth.strip() == said.strip()
 
 
 def within_five_percent(truth: str, said: str) -> bool:

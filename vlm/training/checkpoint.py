@@ -23,6 +23,7 @@ from vlm.training.plots import read_log
 from vlm.training.tokenizer import build_mini_tokenizer
 
 IMAGE_SIZE, PATCH_SIZE, TOKENS = 224, 14, 64  # pixels, pixels, soft tokens a window
+GUIDED = ((2, 0), (4, 0))  # (layer, head) pairs that learn where to look
 
 _VISION = {
     "model_type": "siglip_vision_model",
@@ -78,6 +79,7 @@ def write_skeleton(folder: Path) -> ModelConfig:
         "image_token_index": special.image_soft,
         "eos_token_id": stops,
         "mm_tokens_per_image": TOKENS,
+        "evidence_heads": [list(pair) for pair in GUIDED],
         "text_config": text,
         "vision_config": _VISION,
     }

@@ -22,6 +22,7 @@ from torch.utils.data import DataLoader
 from vlm.config import ModelConfig
 from vlm.engine import Engine, Vision
 from vlm.errors import UsageError
+from vlm.evidence import default_heads
 from vlm.gemma import GemmaDecoder
 from vlm.layers import DecoderLayer, LayerInputs
 from vlm.masks import Queries
@@ -29,8 +30,6 @@ from vlm.training.encoder import EncoderHeads, as_pixels
 from vlm.training.examples import IGNORED, LAYOUTS, Batch, BatchMaker, Layout, ReaderBatches
 from vlm.training.loop import Loop, RunLog, load_optimizers, load_state, optimizers, save_state
 from vlm.training.scenes import Scenes
-
-GUIDED = ((2, 0), (4, 0))  # (layer, head) pairs that learn where to look
 
 
 class AttentionTap:
@@ -87,7 +86,8 @@ class Reader(nn.Module):
         self.decoder = GemmaDecoder(config.text)
         self.heads = EncoderHeads(config.vision)
         init_reader(self.vision, self.decoder)
-        self.taps = [AttentionTap(cast(DecoderLayer, self.decoder.layers[layer])) for layer, _ in GUIDED]
+        self.guided = default_heads(config)  # those that learn where to look
+        self.taps = [AttentionTap(cast(DecoderLayer, self.decoder.layers[layer])) for layer, _ in self.guided]
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """Answer loss, guide loss, dense loss, and the share of answer tokens guessed right."""
@@ -125,10 +125,10 @@ class Reader(nn.Module):
         total = torch.zeros(())
         if not placed.any():
             return total
-        for tap, (_, head) in zip(self.taps, GUIDED, strict=True):
+        for tap, (_, head) in zip(self.taps, self.guided, strict=True):
             weights = tap.log_weights(head, placed)[:, image_at]
             total = total - weights.masked_fill(~wanted, -1e4).logsumexp(-1).mean()
-        return total / len(GUIDED)
+        return total / len(self.guided)
 
 
 def init_reader(vision: Vision, decoder: GemmaDecoder) -> None:

@@ -1,0 +1,149 @@
+"""Attention as evidence: the numbers are the decoder's own, and places come back to the page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import pytest
+import torch
+from fakes import TOKENS, picture, tiny_checkpoint
+from PIL import Image
+
+from pan_and_scan import Window
+from vlm.config import ModelConfig
+from vlm.evidence import Attention, Heat, Place, default_heads, draw_evidence, heat_map, regions
+from vlm.layers import DecoderLayer
+from vlm.masks import Queries
+from vlm.prompt import ImagePart, Turn, plan_chat
+from vlm.session import VLM
+from vlm.training.reader import AttentionTap
+
+PAGE = Window(0, 0, 400, 200, "whole")
+LEFT, RIGHT = Window(0, 0, 200, 200), Window(200, 0, 400, 200)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> VLM:
+    return VLM.load(tiny_checkpoint(tmp_path_factory.mktemp("tiny")))
+
+
+def test_rows_are_the_attention_of_the_heads(model: VLM) -> None:
+    engine = model.engine
+    answer = model.ask(picture(1, 60, 120), "Which?", max_tokens=9)
+    assert answer.attention is not None and len(answer.windows) == 3
+    plan = plan_chat(engine.tokenizer, (Turn("user", (ImagePart(3), "Which?")),), TOKENS)
+    layer = cast(DecoderLayer, engine.decoder.layers[2])
+    heads = default_heads(engine.config)
+    assert heads == ((2, 0), (2, 1))  # the only global layer
+    tap = AttentionTap(layer)
+    # The whole conversation at once, without a cache: another way to the same numbers.
+    ids = (*plan.ids, *answer.ids)
+    with torch.inference_mode():
+        windows = [used.window for used in answer.windows]
+        soft = engine.encode([picture(1, 60, 120).crop(window.box) for window in windows])
+        hidden = torch.cat([engine.embed(plan, soft), engine.decoder.embed(torch.tensor(answer.ids))])
+        engine.decoder(hidden[None], Queries(0, len(ids), plan.spans))
+        rows_BT = torch.zeros(1, len(ids), dtype=torch.bool)
+        rows_BT[0, len(plan.ids) - 1 : len(ids) - 1] = True  # those that choose the answer's tokens
+        weights = torch.stack([tap.log_weights(head, rows_BT).exp() for _, head in heads]).mean(0)
+    at = torch.cat([torch.arange(span.start, span.end) for span in plan.spans])
+    torch.testing.assert_close(answer.attention.rows_NS, weights[:, at], rtol=1e-4, atol=1e-6)
+
+
+def test_a_local_layer_sees_no_further_than_its_window(tmp_path: Path) -> None:
+    model = VLM.load(tiny_checkpoint(tmp_path))
+    object.__setattr__(model.engine.config, "evidence_heads", ((0, 0),))  # 64 tokens
+    near = model.ask(picture(1), "Q", max_tokens=2).attention
+    far = model.ask(picture(1), "Q" + "q" * 80, max_tokens=2).attention
+    assert near is not None and far is not None
+    assert near.rows_NS.sum() > 0 and far.rows_NS.sum() == 0
+    assert far.evidence() == () and far.point(0) is None
+
+
+def test_a_conversation_counts_its_images_on(model: VLM) -> None:
+    chat = model.chat(policy="off", max_tokens=3)
+    chat.ask("First?", picture(1))
+    answer = chat.ask("Second?", picture(2))
+    assert answer.attention is not None
+    assert [place.image for place in answer.attention.places] == [0, 1]
+    assert answer.attention.rows_NS.shape == (3, 2 * TOKENS)
+    assert {found.image for found in answer.evidence} <= {0, 1}
+    again = chat.ask("And?")
+    assert again.attention is not None and len(again.attention.places) == 2
+
+
+def test_text_alone_has_no_evidence(model: VLM) -> None:
+    answer = model.generate("Once upon", max_tokens=3).read()
+    assert answer.attention is None and answer.evidence == ()
+
+
+def test_windows_add_up_over_the_page() -> None:
+    whole = [[1, 0], [0, 0]]
+    left = [[0, 0], [0, 2]]
+    right = [[0, 0], [4, 0]]
+    heat = heat_map(np.array([whole, left, right], dtype=np.float32), [PAGE, LEFT, RIGHT])
+    assert heat.cells.tolist() == [[0.5, 0.5, 0, 0], [0, 2, 4, 0]]
+    assert heat.cells.sum() == 7
+
+
+def test_regions_are_connected_and_sorted() -> None:
+    cells = np.zeros((4, 10), dtype=np.float32)
+    cells[0, 0:2] = 0.2
+    cells[3, 5], cells[3, 6] = 0.3, 0.2
+    cells[0, 9] = 0.05  # too faint
+    best, second = regions(Heat(cells, 100, 40), image=3)
+    assert (best.image, best.box, round(best.score, 4)) == (3, (50, 30, 70, 40), 0.5)
+    assert second.box == (0, 0, 20, 10)
+
+
+def test_a_gap_of_one_cell_parts_nothing() -> None:
+    cells = np.array([[0, 0.4, 0, 0.4, 0, 0, 0.2]], dtype=np.float32)
+    assert [found.box for found in regions(Heat(cells, 70, 10), 0)] == [(10, 0, 40, 10), (60, 0, 70, 10)]
+
+
+def test_nothing_is_hot_where_nobody_looked() -> None:
+    assert regions(Heat(np.zeros((3, 3), dtype=np.float32), 30, 30), 0) == []
+
+
+def test_a_token_points_into_the_finest_window() -> None:
+    rows = torch.zeros(2, 12)
+    rows[0, 1] = 0.5  # upper right quarter of the page
+    rows[0, 8 + 2] = 0.4  # lower left quarter of its right half
+    places = tuple(Place(0, window) for window in (PAGE, LEFT, RIGHT))
+    attention = Attention(rows, places, tokens=4)
+    assert attention.point(0) == (0, 250.0, 150.0)
+    assert attention.point(1) is None
+
+
+def test_every_token_counts_the_same() -> None:
+    rows = torch.tensor([[0.9, 0.0, 0.0, 0.0], [0.0, 0.0, 0.0, 0.001]])
+    heat = Attention(rows, (Place(0, PAGE),), tokens=4).heat(0)
+    assert heat is not None and heat.cells.tolist() == [[0.5, 0], [0, 0.5]]
+
+
+def test_the_drawing_glows_where_it_was_read() -> None:
+    rows = torch.tensor([[0.0, 0.0, 0.0, 1.0]])
+    image = Image.new("RGB", (400, 200), "white")
+    drawn = draw_evidence(image, Attention(rows, (Place(0, PAGE),), tokens=4))
+    assert drawn.size == image.size and drawn.getpixel((20, 180)) == (255, 255, 255)
+    red, _, blue = cast(tuple[int, int, int], drawn.getpixel((300, 170)))
+    assert red - blue > 60
+    nothing = draw_evidence(image, Attention(torch.zeros(0, 4), (Place(0, PAGE),), tokens=4))
+    assert nothing.tobytes() == image.tobytes()
+
+
+def test_mini_names_its_heads() -> None:
+    config = ModelConfig.from_folder(Path(__file__).parents[2] / "vlm/assets/mini")
+    assert default_heads(config) == ((2, 0), (4, 0))
+
+
+def test_mini_looks_at_what_it_reads() -> None:
+    notice = Path(__file__).parents[2] / "demos/images/notice.png"
+    answer = VLM.load("mini").ask(notice, "What does it say?")
+    assert answer.attention is not None and answer.text.startswith("Fresh bread")
+    first = [answer.attention.point(token) for token in range(len("Fresh bread"))]
+    assert all(point is not None and 20 < point[2] < 95 for point in first)
+    xs = [point[1] for point in first if point is not None]
+    assert xs == sorted(xs)  # from left to right

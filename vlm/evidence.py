@@ -1,0 +1,249 @@
+"""Where an answer was read: the decoder's attention over soft tokens, mapped back to the image.
+
+While an answer is generated, some heads' attention from the token that decides the next one is kept
+for every soft token. A soft token is a cell of a window, and a window is a part of the image, so the
+attention of an answer is heat over the image: windows that show the same place add up, each at its
+own fineness. The heat's connected regions are the evidence.
+
+Heads differ in what they look at. A checkpoint may name good ones in its config.json
+("evidence_heads", found by ``vlm eval heads`` or taught in training, as mini's were); without them all
+heads of the middle global layers count, because these read the image (arXiv 2403.06764, section 3).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from pan_and_scan import Window, draw_boxes, outward
+from pan_and_scan.stitch import to_page
+from vlm.config import ModelConfig
+from vlm.masks import Span, window_of
+
+Head = tuple[int, int]  # layer, query head
+Box = tuple[int, int, int, int]
+FINEST = 512  # cells of a heat map along its longer side at most
+LOWEST = 0.25  # of the hottest cell; what is cooler belongs to no region
+FEWEST = 0.1  # of the whole heat; smaller regions are no evidence
+
+
+@dataclass(frozen=True)
+class Place:
+    """A window of one of the images a prompt holds."""
+
+    image: int  # index of the image in the prompt, from 0
+    window: Window
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """A part of an image that an answer was read from."""
+
+    image: int  # index of the image in the prompt, from 0
+    box: Box  # left, top, right, bottom in pixels of the image
+    score: float  # its share of the attention the images got, 0 to 1
+
+
+def default_heads(config: ModelConfig) -> tuple[Head, ...]:
+    """The heads a checkpoint names, else all of the global layers in the middle third."""
+    if config.evidence_heads:
+        return config.evidence_heads
+    layers = config.text.num_hidden_layers
+    globals_ = [i for i, kind in enumerate(config.text.layer_types) if kind == "full_attention"]
+    middle = [i for i in globals_ if layers // 3 <= i <= 2 * layers // 3] or globals_[-1:] or [layers - 1]
+    return tuple((layer, head) for layer in middle for head in range(config.text.num_attention_heads))
+
+
+class AttentionWatch:
+    """Keeps how much of some heads' attention each soft token gets, one row an answer's token.
+
+    Args:
+        config: shape of the decoder.
+        spans: the soft tokens of the prompt's windows.
+        heads: which heads count; their attention is averaged.
+    """
+
+    def __init__(self, config: ModelConfig, spans: Sequence[Span], heads: Sequence[Head]) -> None:
+        self._scale = config.text.query_pre_attn_scalar**-0.5
+        self._groups = config.text.num_attention_heads // config.text.num_key_value_heads
+        self._windows = [window_of(kind, config.text.sliding_window) for kind in config.text.layer_types]
+        self._positions = torch.cat([torch.arange(s.start, s.end) for s in spans]) if spans else None
+        self._heads: dict[int, list[int]] = {}
+        for layer, head in heads:
+            self._heads.setdefault(layer, []).append(head)
+        self._latest: dict[int, Tensor] = {}
+        self._rows: list[Tensor] = []
+
+    def see(self, layer: int, query_Hd: Tensor, keys_GKd: Tensor, key_start: int) -> None:
+        """Compute the attention of one layer's heads again and keep it until ``take``."""
+        heads = self._heads.get(layer)
+        if heads is None or self._positions is None:
+            return
+        window = self._windows[layer]
+        if window is not None and keys_GKd.shape[1] > window:  # the cache holds some more for cheap cuts
+            key_start += keys_GKd.shape[1] - window
+            keys_GKd = keys_GKd[:, -window:]
+        chosen = torch.tensor(heads)
+        keys_hKd = keys_GKd[chosen // self._groups].float()
+        scores_hK = (keys_hKd @ query_Hd[chosen].float()[..., None])[..., 0] * self._scale
+        weights_K = scores_hK.softmax(-1).sum(0)
+        at = self._positions - key_start
+        held = (at >= 0) & (at < weights_K.shape[0])  # a local layer may have left an image behind
+        self._latest[layer] = torch.where(held, weights_K[at.clamp(0, weights_K.shape[0] - 1)], 0.0)
+
+    def take(self) -> None:
+        """The latest attention chose a token of the answer: keep it as that token's row."""
+        if self._latest:
+            count = sum(map(len, self._heads.values()))
+            self._rows.append(torch.stack(list(self._latest.values())).sum(0) / count)
+
+    @property
+    def rows_NS(self) -> Tensor:
+        """Attention each token of the answer gave each soft token: float32 [tokens, soft tokens]."""
+        if self._positions is None or not self._rows:
+            return torch.zeros(len(self._rows), 0)
+        return torch.stack(self._rows)
+
+
+@dataclass(frozen=True)
+class Attention:
+    """The attention of an answer, with the windows its soft tokens belong to."""
+
+    rows_NS: Tensor  # float32 [tokens of the answer, soft tokens of all windows]
+    places: tuple[Place, ...]  # one a window
+    tokens: int  # soft tokens a window, a square number
+
+    def evidence(self, start: int = 0, end: int | None = None) -> tuple[Evidence, ...]:
+        """Where tokens ``start`` up to ``end`` of the answer were read, the best place first."""
+        found: list[Evidence] = []
+        for image in dict.fromkeys(place.image for place in self.places):
+            heat = self.heat(image, start, end)
+            if heat is not None:
+                found += regions(heat, image)
+        return tuple(sorted(found, key=lambda evidence: -evidence.score))
+
+    def heat(self, image: int, start: int = 0, end: int | None = None) -> Heat | None:
+        """Attention over one image, as shares of what all images got; None where they got none."""
+        rows = self.rows_NS[start:end]
+        if not rows.numel():
+            return None
+        # Each token of the answer counts the same, however little it looked at images at all.
+        weights_S = (rows / rows.sum(-1, keepdim=True).clamp_min(1e-9)).mean(0).numpy()
+        shares = weights_S.reshape(len(self.places), self.tokens)
+        mine = [i for i, place in enumerate(self.places) if place.image == image]
+        side = math.isqrt(self.tokens)
+        windows = [self.places[i].window for i in mine]
+        return heat_map(shares[mine].reshape(-1, side, side), windows)
+
+    def point(self, token: int) -> tuple[int, float, float] | None:
+        """(image, x, y) in pixels where one token of the answer was read; None where nowhere.
+
+        The finest window that looks at the place decides; within it the attention around the
+        strongest soft token is averaged, which is finer than a soft token.
+        """
+        if not self.rows_NS.shape[1]:
+            return None
+        side = math.isqrt(self.tokens)
+        shares = self.rows_NS[token].numpy().reshape(len(self.places), side, side)
+        if shares.sum() <= 0:
+            return None
+        strongest = shares.reshape(len(self.places), -1).max(1)
+        rivals = [i for i in range(len(self.places)) if strongest[i] > 0.5 * strongest.max()]
+        best = min(rivals, key=lambda i: math.prod(self.places[i].window.size))
+        row, column = divmod(int(shares[best].argmax()), side)
+        rows, columns = slice(max(0, row - 1), row + 2), slice(max(0, column - 1), column + 2)
+        near = shares[best][rows, columns]
+        ys, xs = np.mgrid[: near.shape[0], : near.shape[1]]
+        place = self.places[best]
+        x = columns.start + float((near * xs).sum() / near.sum()) + 0.5
+        y = rows.start + float((near * ys).sum() / near.sum()) + 0.5
+        px, py = to_page((x, y), place.window, side)
+        return place.image, float(px), float(py)
+
+
+@dataclass(frozen=True)
+class Heat:
+    """Heat over an image in equal cells."""
+
+    cells: np.ndarray  # float32 [rows, columns], share of the attention each cell got
+    width: int  # of the image in pixels
+    height: int
+
+
+def heat_map(shares_NGG: np.ndarray, windows: Sequence[Window]) -> Heat:
+    """Lay the windows' soft tokens over the image, as fine as the finest of them.
+
+    Args:
+        shares_NGG: attention of each window's soft tokens, [windows, side, side].
+        windows: where they lie; the first is the whole image.
+    """
+    side = shares_NGG.shape[1]
+    width, height = windows[0].size
+    columns = min(FINEST, round(width * side / min(w.size[0] for w in windows)))
+    rows = min(FINEST, round(height * side / min(w.size[1] for w in windows)))
+    cells = np.zeros((rows, columns), dtype=np.float32)
+    xs, ys = (np.arange(columns) + 0.5) * width / columns, (np.arange(rows) + 0.5) * height / rows
+    for share_GG, window in zip(shares_NGG, windows, strict=True):
+        inside_x = (xs >= window.left) & (xs < window.right)
+        inside_y = (ys >= window.top) & (ys < window.bottom)
+        column = ((xs[inside_x] - window.left) * side / window.size[0]).astype(int)
+        row = ((ys[inside_y] - window.top) * side / window.size[1]).astype(int)
+        spread = share_GG[np.ix_(row, column)]
+        if spread.sum() > 0:
+            cells[np.ix_(inside_y, inside_x)] += spread * (share_GG.sum() / spread.sum())
+    return Heat(cells, width, height)
+
+
+def regions(heat: Heat, image: int) -> list[Evidence]:
+    """Connected regions of a heat map, the hottest first."""
+    from scipy import ndimage  # a tenth of a second that most calls never need
+
+    cells = heat.cells
+    if not cells.size or cells.max() <= 0:
+        return []
+    touching = np.ones((3, 3))
+    hot = cells >= LOWEST * cells.max()
+    # A gap of one cell in a row, as between two words, parts nothing.
+    bridged = ndimage.binary_closing(np.pad(hot, 2), np.ones((1, 2)))[2:-2, 2:-2]
+    labels, count = ndimage.label(hot | bridged, touching)
+    scores = ndimage.sum_labels(cells, labels, range(1, count + 1))
+    rows, columns = cells.shape
+    found: list[Evidence] = []
+    for score, (vertical, horizontal) in zip(scores, ndimage.find_objects(labels), strict=True):
+        left, right = (x * heat.width / columns for x in (horizontal.start, horizontal.stop))
+        top, bottom = (y * heat.height / rows for y in (vertical.start, vertical.stop))
+        if score >= FEWEST * cells.sum():
+            found.append(Evidence(image, outward((left, top, right, bottom)), float(score)))
+    return sorted(found, key=lambda evidence: -evidence.score)
+
+
+GLOW = (213, 94, 0)  # vermilion (Okabe and Ito)
+STRONGEST = 150  # of 255: how much of the glow covers the hottest place
+
+
+def draw_evidence(image: Image.Image, attention: Attention, index: int = 0) -> Image.Image:
+    """An image with the answer's attention glowing on it and its regions boxed and scored.
+
+    Args:
+        image: RGB, as it was asked about.
+        attention: of the answer.
+        index: which of the prompt's images it is.
+
+    Returns:
+        A new RGB image of the same size.
+    """
+    heat = attention.heat(index)
+    if heat is None or heat.cells.max() <= 0:
+        return image.copy()
+    strength = np.round(heat.cells / heat.cells.max() * STRONGEST).astype(np.uint8)
+    mask = Image.fromarray(strength).resize(image.size, Image.Resampling.BICUBIC)
+    glowing = Image.composite(Image.new("RGB", image.size, GLOW), image, mask)
+    found = [evidence for evidence in attention.evidence() if evidence.image == index]
+    boxes = [evidence.box for evidence in found]
+    return draw_boxes(glowing, boxes, [f"{evidence.score:.0%}" for evidence in found])

@@ -1,0 +1,1 @@
+"""Documents to text: files to pages, pages to lines with their places, and what is written of them."""

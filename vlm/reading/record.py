@@ -1,0 +1,98 @@
+"""What was read of a page: lines with their places, how sure the reader was, and where it all came from.
+
+Every way to read a page (a model, a PDF's own text) gives this, and every output is made of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+from pan_and_scan import Window
+
+Box = tuple[int, int, int, int]  # left, top, right, bottom in pixels of the page; the last two not included
+Source = Literal["model", "text layer", "failed"]
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of text."""
+
+    text: str
+    box: Box  # on the page as it was given, whatever was turned to read it
+    confidence: float  # mean probability of its tokens, 0 to 1; 1 for a text layer
+
+
+@dataclass(frozen=True)
+class Block:
+    """Lines that belong together, in reading order; at least one."""
+
+    lines: tuple[Line, ...]
+
+    @property
+    def box(self) -> Box:
+        """The smallest box around its lines."""
+        return around(line.box for line in self.lines)
+
+    @property
+    def text(self) -> str:
+        """Its lines, one below the other."""
+        return "\n".join(line.text for line in self.lines)
+
+
+@dataclass(frozen=True)
+class PageText:
+    """A page as it was read, or the reason why it was not.
+
+    Attributes:
+        file: name of the file, as the user gave it.
+        number: page of the file, from 1.
+        width: of the page in pixels; its boxes count in these.
+        height: as ``width``.
+        sha256: of the file's bytes, in hex.
+        blocks: in reading order; none on an empty page and on one that failed.
+        source: who read it.
+        model: name of the model; empty for a text layer.
+        windows: what the encoder saw, in pixels of the page.
+        turned: degrees the page was turned counter-clockwise to be upright.
+        attempts: how often the page was tried.
+        error: why it failed; empty otherwise.
+    """
+
+    file: str
+    number: int
+    width: int
+    height: int
+    sha256: str
+    blocks: tuple[Block, ...]
+    source: Source
+    model: str = ""
+    windows: tuple[Window, ...] = ()
+    turned: float = 0.0
+    attempts: int = 1
+    error: str = ""
+
+    @property
+    def text(self) -> str:
+        """The whole page, an empty line between blocks."""
+        return "\n\n".join(block.text for block in self.blocks)
+
+    @property
+    def lines(self) -> tuple[Line, ...]:
+        """The lines of all blocks."""
+        return tuple(line for block in self.blocks for line in block.lines)
+
+    @property
+    def confidence(self) -> float:
+        """Mean over its characters; 0 where there are none."""
+        weights = [len(line.text) for line in self.lines]
+        total = sum(weights)
+        pairs = zip(self.lines, weights, strict=True)
+        return sum(line.confidence * weight for line, weight in pairs) / total if total else 0.0
+
+
+def around(boxes: Iterable[Box]) -> Box:
+    """The smallest box that holds all of them; there is at least one."""
+    lefts, tops, rights, bottoms = zip(*boxes, strict=True)
+    return min(lefts), min(tops), max(rights), max(bottoms)
