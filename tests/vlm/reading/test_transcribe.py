@@ -1,0 +1,131 @@
+"""From page to lines: nothing is lost, nothing is read twice, and what failed is said."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from drawn import Drawn, letter
+from PIL import Image
+from scripted_pages import FakePage, TurnByTurn
+
+from vlm.errors import UsageError
+from vlm.reading.record import Block, Line, PageText
+from vlm.reading.textlayer import TextLayer
+from vlm.reading.transcribe import PageReader, ReadOptions
+
+
+def read(folder: Path, page: FakePage, *turns: str, **changes: object) -> tuple[PageText, TurnByTurn]:
+    engine = TurnByTurn(folder, turns=turns)
+    # The stand-in has 4 soft tokens a window; at 20 letters each, a page of two lines is one tile.
+    reader = PageReader(engine.vlm(), ReadOptions(density=20.0, **changes))  # type: ignore[arg-type]
+    return reader.read(page), engine  # type: ignore[arg-type]
+
+
+def two_lines() -> Drawn:
+    return Drawn(420, 200).text(20, 40, "First line", 28).text(20, 100, "Second line", 28)
+
+
+def test_lines_get_the_boxes_of_the_lines_seen(tmp_path: Path) -> None:
+    page = two_lines()
+    got, engine = read(tmp_path, FakePage(page.image), "First line\nSecond line")
+    assert (got.file, got.number, got.width, got.height, got.sha256) == ("letter.png", 3, 420, 200, "ab" * 32)
+    assert (got.source, got.error, got.attempts, got.turned, got.model) == ("model", "", 1, 0.0, "scripted")
+    assert [line.text for line in got.lines] == ["First line", "Second line"]
+    for line, box in zip(got.lines, page.boxes, strict=True):
+        assert all(abs(found - true) <= 4 for found, true in zip(line.box, box, strict=True))
+        assert line.confidence == pytest.approx(0.905, abs=0.001)
+    assert got.windows and all(0 <= w.left < w.right <= 420 and w.bottom <= 200 for w in got.windows)
+    assert set(engine.temperatures) == {0.0}
+
+
+def test_a_sideways_page_is_read_upright_and_its_boxes_lie_on_it(tmp_path: Path) -> None:
+    image = letter().image.transpose(Image.Transpose.ROTATE_270)
+    got, _ = read(tmp_path, FakePage(image), "one\n" * 9)
+    assert got.turned % 180 == 90.0
+    boxes = [line.box for line in got.lines]
+    assert all(bottom - top > 5 * (right - left) for left, top, right, bottom in boxes)  # they run down
+    assert all(0 <= box[0] < box[2] <= image.width and box[3] <= image.height for box in boxes)
+
+
+def test_a_loop_is_tried_again_warmer(tmp_path: Path) -> None:
+    page = FakePage(two_lines().image)
+    got, engine = read(tmp_path, page, "fine", "Change\n" * 40, "First line\nSecond line")
+    assert [line.text for line in got.lines] == ["First line", "Second line"]
+    assert engine.temperatures[1:] == [0.0, 0.5] and got.attempts == 2 and got.error == ""
+
+
+def test_then_in_halves_and_then_it_has_failed(tmp_path: Path) -> None:
+    page = FakePage(two_lines().image)
+    got, engine = read(tmp_path, page, "fine", "", " ", "First line", "", "")
+    assert [line.text for line in got.lines] == ["First line"]
+    assert got.error == "1 of 2 lines could not be read" and got.source == "model"
+    assert len(engine.temperatures) == 6
+    failed, _ = read(tmp_path, page, "")
+    assert failed.source == "failed" and failed.error == "2 of 2 lines could not be read"
+    assert failed.text == "" and failed.model == "scripted"
+
+
+def test_fewer_lines_than_seen_are_not_taken(tmp_path: Path) -> None:
+    got, _ = read(tmp_path, FakePage(two_lines().image), "fine", "Only one", "First line", "Second line")
+    assert [line.text for line in got.lines] == ["First line", "Second line"]
+
+
+def test_an_answer_cut_off_is_no_reading(tmp_path: Path) -> None:
+    got, _ = read(tmp_path, FakePage(two_lines().image), "First line\nSecond line", max_tokens=5)
+    assert got.source == "failed"
+
+
+def test_an_unsure_reading_is_tried_the_other_way_up(tmp_path: Path) -> None:
+    engine = TurnByTurn(tmp_path, turns=("First line\nSecond line",), sure=-2.0)
+    reader = PageReader(engine.vlm(), ReadOptions(density=20.0))
+    assert reader.read(FakePage(two_lines().image)).turned == 0.0  # type: ignore[arg-type]
+    assert len(engine.temperatures) == 3  # both ways, then the page
+
+
+def test_an_empty_page_is_empty_and_no_failure(tmp_path: Path) -> None:
+    got, engine = read(tmp_path, FakePage(Image.new("RGB", (300, 200), "white")), "never asked")
+    assert (got.source, got.blocks, got.error) == ("model", (), "") and engine.temperatures == []
+
+
+def test_a_picture_without_letters_is_asked_about_as_a_whole(tmp_path: Path) -> None:
+    image = Image.new("RGB", (300, 200), "white")
+    image.paste((200, 0, 0), (100, 60, 200, 140))
+    got, _ = read(tmp_path, FakePage(image), "a word")
+    assert got.text in ("", "a word")
+
+
+def test_a_damaged_page_is_a_failed_one(tmp_path: Path) -> None:
+    got, engine = read(tmp_path, FakePage(None), "never asked")
+    assert (got.source, got.error, got.number) == ("failed", "letter.png: page 3 is damaged", 3)
+    assert engine.temperatures == []
+
+
+LAYER = TextLayer((Block((Line("typed", (1, 2, 30, 12), 1.0),)),), sound=True, why="")
+BROKEN = TextLayer((), sound=False, why="no characters")
+
+
+@pytest.mark.parametrize(
+    ("use", "layer", "source", "text", "error"),
+    [
+        ("auto", LAYER, "text layer", "typed", ""),
+        ("auto", BROKEN, "model", "First line\nSecond line", ""),
+        ("auto", None, "model", "First line\nSecond line", ""),
+        ("never", LAYER, "model", "First line\nSecond line", ""),
+        ("only", LAYER, "text layer", "typed", ""),
+        ("only", BROKEN, "failed", "", "no sound text layer: no characters"),
+        ("only", None, "failed", "", "no sound text layer: it has none"),
+    ],
+)
+def test_a_text_layer_is_used_as_asked(
+    tmp_path: Path, use: str, layer: TextLayer | None, source: str, text: str, error: str
+) -> None:
+    page = FakePage(two_lines().image, layer)
+    got, _ = read(tmp_path, page, "First line\nSecond line", text_layer=use)
+    assert (got.source, got.text, got.error) == (source, text, error)
+
+
+def test_wrong_options_are_told_at_once() -> None:
+    for wrong in ({"text_layer": "maybe"}, {"policy": "best"}, {"max_tokens": 0}, {"temperatures": ()}):
+        with pytest.raises(UsageError):
+            ReadOptions(**wrong)  # type: ignore[arg-type]

@@ -1,0 +1,145 @@
+"""A question about many pages: find the pages that matter, then answer from those.
+
+How pages are chosen. A page with a sound text layer is scored by the question's words it holds, rare
+words counting more (inverse document frequency over these pages), spelling mistakes forgiven. Any other
+page is looked at once, as a whole (one window), and scored by how sure the model is of an answer it
+finds there. The best pages are then asked with the policy that was wanted, and the surest answer wins.
+That costs one window a page and a full look at ``most`` of them.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from rapidfuzz import fuzz
+
+from pan_and_scan import ImageError
+from vlm.errors import UsageError, VlmError
+from vlm.reading.sources import OpenedPage, SourcePage
+from vlm.reading.transcribe import SILENT
+from vlm.session import VLM, Answer, Options
+
+MOST = 3  # pages that are asked in full
+FIRST_LOOK = 32  # tokens of the first answer
+ALIKE = 85.0  # of 100: how alike two spellings of a word are
+_WORD = re.compile(r"\w{2,}")
+
+
+@dataclass(frozen=True)
+class Scored:
+    """How much a page seems to matter."""
+
+    page: SourcePage
+    score: float  # 0 to 1
+    by: str  # "text layer", "first look", "unreadable", or "only page" where there was no choice
+
+
+@dataclass(frozen=True)
+class Found:
+    """The answer, where it was found, and how the pages were told apart."""
+
+    answer: Answer
+    page: SourcePage
+    ranking: tuple[Scored, ...]  # all pages, the best first
+
+
+def ask_pages(
+    vlm: VLM,
+    pages: Iterable[SourcePage],
+    question: str,
+    options: Options,
+    most: int = MOST,
+    on_page: Callable[[int], None] | None = None,
+) -> Found:
+    """Answer a question about pages of one document or several.
+
+    Args:
+        vlm: the model.
+        pages: of one file or more.
+        question: what to ask.
+        options: how the chosen pages are asked.
+        most: pages asked in full at most.
+        on_page: told how many pages were looked at.
+
+    Raises:
+        UsageError: none of the pages can be read.
+    """
+    listed = list(pages)
+    ranking = (
+        [Scored(listed[0], 1.0, "only page")] if len(listed) == 1 else rank(vlm, listed, question, on_page)
+    )
+    best: tuple[float, Answer, SourcePage] | None = None
+    for scored in ranking[: max(1, most)]:
+        if scored.by == "unreadable":
+            break
+        answer = vlm.ask(scored.page.open().image, question, options)
+        sure = -1.0 if answer.text in SILENT else answer.confidence
+        if best is None or sure > best[0]:
+            best = sure, answer, scored.page
+    if best is None:
+        raise UsageError("none of the pages can be read: see vlm read for what is wrong with each")
+    return Found(best[1], best[2], tuple(ranking))
+
+
+def rank(
+    vlm: VLM, pages: Iterable[SourcePage], question: str, on_page: Callable[[int], None] | None = None
+) -> list[Scored]:
+    """Score pages by how likely they hold the answer, the best first, as they come among equals."""
+    texts: list[tuple[SourcePage, str]] = []
+    scored: list[Scored] = []
+    order: dict[tuple[str, int], int] = {}
+    for done, page in enumerate(pages, start=1):
+        order[page.file, page.number] = done
+        try:
+            opened = page.open()
+        except (VlmError, ImageError):
+            scored.append(Scored(page, 0.0, "unreadable"))
+            continue
+        if opened.layer is not None and opened.layer.sound:
+            texts.append((page, "\n".join(block.text for block in opened.layer.blocks)))
+        else:
+            scored.append(Scored(page, first_look(vlm, opened, question), "first look"))
+        if on_page is not None:
+            on_page(done)
+    shares = word_scores(question, [text for _, text in texts])
+    scored += [Scored(page, share, "text layer") for (page, _), share in zip(texts, shares, strict=True)]
+    return sorted(
+        scored, key=lambda one: (one.by == "unreadable", -one.score, order[one.page.file, one.page.number])
+    )
+
+
+def first_look(vlm: VLM, opened: OpenedPage, question: str) -> float:
+    """How sure the model is of an answer it finds on the whole page; 0 where it finds none."""
+    answer = vlm.ask(opened.image, question, replace(Options(), policy="off", max_tokens=FIRST_LOOK))
+    return 0.0 if answer.text in SILENT else answer.confidence
+
+
+def word_scores(question: str, texts: Sequence[str]) -> list[float]:
+    """Share of a question's words each text holds, weighted by how rare they are among the texts.
+
+    Args:
+        question: its words of two letters and more count, in any case.
+        texts: one a page.
+
+    Returns:
+        One score a text, 0 to 1.
+    """
+    wanted = list(dict.fromkeys(_WORD.findall(question.lower())))
+    pages = [set(_WORD.findall(text.lower())) for text in texts]
+    held = [[_holds(words, word) for word in wanted] for words in pages]
+    counts = [sum(row[i] for row in held) for i in range(len(wanted))]
+    # A word that no page holds tells none from another, as one that all hold.
+    weights = [math.log((len(texts) + 1) / (count + 0.5)) if count else 0.0 for count in counts]
+    total = sum(weights)
+    return [
+        sum(weight for weight, has in zip(weights, row, strict=True) if has) / total if total else 0.0
+        for row in held
+    ]
+
+
+def _holds(words: set[str], wanted: str) -> bool:
+    # A question says "totals" or "invoices" where the page says "total" or "invoice".
+    return wanted in words or (len(wanted) > 3 and any(fuzz.ratio(wanted, word) >= ALIKE for word in words))

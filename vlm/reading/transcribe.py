@@ -1,0 +1,261 @@
+"""A page to text: turn it upright, cut it into tiles, read each, put the lines back on the page.
+
+What was not read is said, never guessed: a tile that loops or stays silent is read again at a higher
+temperature, then in halves, and what is left then is named in the page's ``error``. A page of which
+more than half failed has failed as a whole. A tile of which fewer lines were read than can be seen is
+read again in halves, too: leaving out is the quietest way to be wrong.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
+from statistics import mean
+from typing import Literal
+
+from PIL import Image
+
+from pan_and_scan import ImageError, Window
+from vlm.errors import UsageError, VlmError
+from vlm.reading.ink import ink_of, rows_of
+from vlm.reading.loops import loop_of
+from vlm.reading.record import Block, Box, Line, PageText
+from vlm.reading.sources import OpenedPage, SourcePage
+from vlm.reading.tiles import CHARACTERS, Cut, Room, Tile, cut_out, lines_of, tiles_of
+from vlm.reading.upright import Turn, angle_of, turned
+from vlm.sampling import Sampling
+from vlm.session import VLM, Answer, Options
+
+TextLayerUse = Literal["auto", "never", "only"]
+UNSURE = 0.6  # confidence below which a page may stand on its head
+SILENT = ("", "Not in the image.")
+CHECKED = 24  # characters between looks for a loop
+
+
+@dataclass(frozen=True)
+class ReadOptions:
+    """How pages are read."""
+
+    question: str = "Transcribe all text."
+    policy: str = "adaptive"  # how a tile is cut into windows
+    max_windows: int | None = None  # a tile, the whole of it included; None: what the model reads best
+    text_layer: TextLayerUse = "auto"  # of a born-digital PDF: where it is sound, never, or nothing else
+    density: float = CHARACTERS  # letters read at once for each soft token of a window
+    max_tokens: int = 512  # of a tile
+    temperatures: tuple[float, ...] = (0.0, 0.5)  # of the tries at a tile
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.text_layer not in ("auto", "never", "only"):
+            raise UsageError(f"text layer {self.text_layer!r}: choose auto, never or only")
+        if not self.question.strip() or not self.temperatures:
+            raise UsageError("reading needs a question and at least one temperature")
+        Options(policy=self.policy, max_windows=self.max_windows, max_tokens=self.max_tokens)
+
+
+@dataclass(frozen=True)
+class _Said:
+    """A tile as it was read."""
+
+    lines: tuple[Line, ...]  # boxes on the turned page
+    blocks: tuple[int, ...]  # one a line
+    windows: tuple[Box, ...]  # on the turned page
+    tries: int
+    lost: int = 0  # lines that could not be read
+
+
+class PageReader:
+    """Reads pages with a model, or takes a PDF's own text where that is sound."""
+
+    def __init__(self, vlm: VLM, options: ReadOptions | None = None) -> None:
+        self.vlm = vlm
+        self.options = options or ReadOptions()
+        self.on_tile: Callable[[int, int], None] | None = None  # told (tiles read, tiles in all)
+
+    def read(self, page: SourcePage) -> PageText:
+        """Read one page; whatever goes wrong with it is in the result, never raised."""
+        try:
+            opened = page.open()
+        except (VlmError, ImageError) as error:
+            return _failed(page, (0, 0), str(error))
+        try:
+            return self._read(page, opened)
+        except (VlmError, ImageError) as error:
+            return replace(_failed(page, opened.image.size, str(error)), model=self.vlm.engine.name)
+
+    def _read(self, page: SourcePage, opened: OpenedPage) -> PageText:
+        layer, use = opened.layer, self.options.text_layer
+        empty = _failed(page, opened.image.size, "")
+        if layer is not None and layer.sound and use != "never":
+            return replace(empty, blocks=layer.blocks, source="text layer")
+        if use == "only":
+            why = "it has none" if layer is None else layer.why
+            return replace(empty, error=f"no sound text layer: {why}")
+        return self.transcribe(opened.image, empty)
+
+    def transcribe(self, image: Image.Image, empty: PageText) -> PageText:
+        """Read a page's pixels.
+
+        Args:
+            image: upright RGB, as a person sees it.
+            empty: what is known of the page so far.
+        """
+        ink = ink_of(image)
+        if not ink.any():
+            return replace(empty, source="model", model=self.vlm.engine.name)  # an empty page is no failure
+        said, turn = self._best_way_up(image, angle_of(ink))
+        lines = [replace(line, box=turn.back(line.box)) for part in said for line in part.lines]
+        numbers = [number for part in said for number in part.blocks]
+        lost, found = sum(part.lost for part in said), len(lines)
+        pairs = groupby(zip(numbers, lines, strict=True), key=lambda pair: pair[0])
+        error = f"{lost} of {lost + found} lines could not be read" if lost else ""
+        return replace(
+            empty,
+            blocks=tuple(Block(tuple(line for _, line in group)) for _, group in pairs),
+            source="failed" if lost > found else "model",
+            model=self.vlm.engine.name,
+            windows=tuple(Window(*turn.back(box)) for part in said for box in part.windows),
+            turned=turn.degrees,
+            attempts=max((part.tries for part in said), default=1),
+            error=error,
+        )
+
+    def _best_way_up(self, image: Image.Image, degrees: float) -> tuple[list[_Said], Turn]:
+        """Read the page as its lines lie; where that reads badly, try it the other way up."""
+        ways = (degrees, degrees + 180.0) if degrees < 45.0 else (degrees, degrees - 180.0)
+        best: tuple[float, float] = (-1.0, degrees)
+        for way in ways:
+            page, _ = turned(image, way)
+            tiles = self._tiles(page)
+            probe = max(tiles, key=lambda tile: sum(line.letters for line in tile.lines))
+            sure = _sureness(self._try(cut_out(page, probe, self.room), 0))
+            if sure > best[0]:
+                best = sure, way
+            if sure >= UNSURE and way < 45.0:
+                break
+        page, turn = turned(image, best[1])
+        tiles = self._tiles(page)
+        return list(self._read_tiles(page, tiles)), turn
+
+    @property
+    def room(self) -> Room:
+        """What a prompt of this model holds."""
+        engine = self.vlm.engine
+        tokens = engine.config.mm_tokens_per_image
+        room = Room(engine.window_size, tokens, density=self.options.density)
+        most = self.options.max_windows
+        return room if most is None else replace(room, windows=max(1, most - 1))
+
+    def _tiles(self, page: Image.Image) -> list[Tile]:
+        rows = rows_of(ink_of(page))
+        return tiles_of(lines_of(rows), self.room)
+
+    def _read_tiles(self, page: Image.Image, tiles: Sequence[Tile]) -> Iterator[_Said]:
+        for done, tile in enumerate(tiles):
+            if self.on_tile is not None:
+                self.on_tile(done, len(tiles))
+            yield from self._read_tile(page, tile)
+
+    def _read_tile(self, page: Image.Image, tile: Tile) -> Iterator[_Said]:
+        """Read a tile; where no temperature helps, or lines were left out, its halves."""
+        cut = cut_out(page, tile, self.room)
+        for number in range(len(self.options.temperatures)):
+            answer = self._try(cut, number)
+            if answer is None:
+                continue
+            if tile.halves and len(answer.text.split("\n")) < len(tile.lines):
+                break
+            yield _placed(answer, tile, cut, number + 1)
+            return
+        if not tile.halves:
+            yield _Said((), (), (), len(self.options.temperatures), lost=1)
+        for half in tile.halves:
+            yield from self._read_tile(page, half)
+
+    def _try(self, cut: Cut, number: int) -> Answer | None:
+        """One reading; None where it loops, runs over, or stays silent."""
+        options = self.options
+        temperature = options.temperatures[number]
+        sampling = Sampling(temperature=temperature, top_p=0.95, seed=options.seed + number)
+        asked = Options(
+            policy=options.policy, max_windows=self.room.windows + 1, max_tokens=options.max_tokens,
+            sampling=sampling,
+        )  # fmt: skip
+        stream = self.vlm.stream(cut.image, options.question, asked)
+        text, checked = "", 0
+        for piece in stream:
+            text += piece
+            if len(text) - checked >= CHECKED:
+                checked = len(text)
+                if loop_of(text):
+                    return None
+        assert stream.answer is not None
+        done = stream.answer.finish_reason == "stop" and not loop_of(text)
+        return stream.answer if done and stream.answer.text.strip() not in SILENT else None
+
+
+def _sureness(answer: Answer | None) -> float:
+    return 0.0 if answer is None else answer.confidence
+
+
+def _failed(page: SourcePage, size: tuple[int, int], error: str) -> PageText:
+    width, height = size
+    return PageText(page.file, page.number, width, height, page.sha256, (), "failed", error=error)
+
+
+def _placed(answer: Answer, tile: Tile, cut: Cut, tries: int) -> _Said:
+    """The lines of an answer on the page.
+
+    Where as many lines were read as were seen, they are the same ones; otherwise each goes to the
+    line its letters were read from, as the decoder's attention tells.
+    """
+    texts = [text.strip() for text in answer.text.split("\n")]
+    sure, downs = _tokens_of(answer, len(texts))
+    kept = [index for index, text in enumerate(texts) if text]
+    lines: list[Line] = []
+    blocks: list[int] = []
+    for order, index in enumerate(kept):
+        if len(kept) == len(tile.lines):
+            seen = tile.lines[order]
+        else:
+            y = downs[index]
+            share = (order + 0.5) / len(kept)
+            fallback = tile.lines[min(len(tile.lines) - 1, int(share * len(tile.lines)))]
+            seen = fallback if y is None else min(tile.lines, key=lambda line: _off(line.box, cut, y))
+        lines.append(Line(texts[index], seen.box, sure[index]))
+        blocks.append(seen.block)
+    windows = tuple(cut.back(used.window.box) for used in answer.windows if used.window.kind != "blank")
+    return _Said(tuple(lines), tuple(blocks), windows, tries)
+
+
+def _off(box: Box, cut: Cut, y: float) -> float:
+    """Pixels of the page between a line's middle and a height on the tile's image."""
+    _, down, _, _ = cut.back((0.0, y, 1.0, y + 1.0))
+    return abs((box[1] + box[3]) / 2 - down)
+
+
+def _tokens_of(answer: Answer, count: int) -> tuple[list[float], list[float | None]]:
+    """Of each line: mean probability of its tokens, and how far down its letters were read."""
+    sure: list[list[float]] = [[] for _ in range(count)]
+    downs: list[list[float]] = [[] for _ in range(count)]
+    for index, (line, logprob) in enumerate(zip(_line_numbers(answer.pieces), answer.logprobs, strict=True)):
+        at = min(line, count - 1)
+        sure[at].append(math.exp(logprob))
+        point = answer.attention.point(index) if answer.attention is not None else None
+        if point is not None:
+            downs[at].append(point[2])
+    return (
+        [mean(values) if values else 0.0 for values in sure],
+        [sorted(values)[len(values) // 2] if values else None for values in downs],
+    )
+
+
+def _line_numbers(pieces: Sequence[bytes]) -> Iterator[int]:
+    """The line each token's text begins in, blank lines before the text left out as its trimming does."""
+    number, begun = 0, False
+    for piece in pieces:
+        begun = begun or bool(piece.strip())
+        yield number
+        number += piece.count(b"\n") if begun else 0
