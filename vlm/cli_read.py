@@ -1,0 +1,308 @@
+"""``vlm read``: documents to text, to standard output, to a file, or as a job into a folder."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from vlm.reading.jobs import JobSummary
+    from vlm.reading.record import PageText
+    from vlm.reading.sources import SourcePage
+    from vlm.session import VLM
+
+_INTERRUPTED = 130  # the shells' status after Ctrl-C
+
+
+class _Form(StrEnum):
+    md = "md"
+    txt = "txt"
+    json = "json"
+    jsonl = "jsonl"
+    html = "html"
+    pdf = "pdf"
+
+
+class _TextLayer(StrEnum):
+    auto = "auto"
+    never = "never"
+    only = "only"
+
+
+def read(
+    inputs: Annotated[list[str], typer.Argument(metavar="INPUT...", show_default=False)],
+    to: Annotated[
+        _Form | None, typer.Option(help="Form of the output: md, unless --out names a file.")
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="A file, or a folder for a document each; standard output if left out."),
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the job in the folder.")] = False,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Resume, and try pages that failed again.")
+    ] = False,
+    max_error_rate: Annotated[
+        float, typer.Option(min=0.0, max=1.0, help="Stop when a greater share of the pages fails.")
+    ] = 0.2,
+    text_layer: Annotated[
+        _TextLayer, typer.Option(help="Take a PDF's own text: where it is sound, never, or nothing else.")
+    ] = _TextLayer.auto,
+    pages: Annotated[str, typer.Option(help="Pages of each file, as in 1-3,7.")] = "",
+    password: Annotated[str, typer.Option(help="Of encrypted PDFs.")] = "",
+    dpi: Annotated[
+        float | None, typer.Option(help="To render PDF at; chosen page by page if left out.")
+    ] = None,
+    model: Annotated[
+        str, typer.Option("--model", "-m", help="mini, a Hub id, a folder or a .gguf file.")
+    ] = "mini",
+    policy: Annotated[str, typer.Option(help="How pages are cut: off, gemma3 or adaptive.")] = "adaptive",
+    max_windows: Annotated[
+        int | None, typer.Option(min=1, help="Windows a page at most, the whole page included.")
+    ] = None,
+    max_tokens: Annotated[int | None, typer.Option(min=1, help="Length of a window's text at most.")] = None,
+    dtype: Annotated[str, typer.Option(help="fp32 or bf16.")] = "fp32",
+    offline: Annotated[bool, typer.Option("--offline", help="Use only what was downloaded before.")] = False,
+) -> None:
+    """Read documents: images, PDFs, folders of them, or - for standard input.
+
+    Exit code 1 if more pages failed than --max-error-rate allows.
+    """
+    from vlm.reading.sources import SourceOptions, list_pages
+    from vlm.reading.transcribe import PageReader, ReadOptions
+
+    target = _target(out, to, resume or retry_failed)
+    chosen: dict[str, Any] = {"policy": policy, "max_windows": max_windows, "text_layer": text_layer.value}
+    if max_tokens is not None:
+        chosen["max_tokens"] = max_tokens
+    options = ReadOptions(**chosen)
+    sources = SourceOptions(pages=pages, password=password, dpi=dpi)
+    lasting = _lasting(inputs)
+    if lasting:
+        list_pages(lasting, sources)  # before anything slow: is it all there?
+    with _Bar() as bar:
+        vlm = _loaded(bar, model, dtype, offline)
+        sources = replace(sources, window_size=vlm.engine.window_size)
+        if bar.shown and lasting == inputs:
+            bar.expect(sum(1 for _ in list_pages(inputs, sources)))
+        reader = PageReader(vlm, options)
+        reader.on_tile = bar.tile
+        task = _Task(list_pages(inputs, sources), reader.read, max_error_rate, bar)
+        if target.folder is not None:
+            settings = {"model": model, "dtype": dtype, "dpi": dpi} | chosen
+            named = {f"--{name.replace('_', '-')}": value for name, value in settings.items()}
+            summary = _into_folder(task, target, named, resume=resume, retry_failed=retry_failed)
+        else:
+            title = inputs[0] if len(inputs) == 1 else "Documents"
+            summary = _into_one(task, target, title)
+    _end(summary, target, max_error_rate)
+
+
+@dataclass(frozen=True)
+class _Target:
+    """Where the text goes: a file, a folder, or standard output (neither)."""
+
+    form: str
+    file: Path | None = None
+    folder: Path | None = None
+
+
+@dataclass(frozen=True)
+class _Task:
+    """What is to be read, and how."""
+
+    sources: Iterable[SourcePage]
+    read: Callable[[SourcePage], PageText]
+    max_error_rate: float
+    bar: _Bar
+
+
+def _target(out: Path | None, to: _Form | None, resume: bool) -> _Target:
+    """Tell a file from a folder.
+
+    Raises:
+        UsageError: the options contradict each other.
+    """
+    from vlm.errors import UsageError
+    from vlm.reading.atomic import printable
+
+    form = (to or _Form.md).value
+    ending = out.suffix[1:].lower() if out is not None else ""
+    if out is not None and (out.is_dir() or ending not in set(_Form)):
+        if out.exists() and not out.is_dir():
+            raise UsageError(f"{printable(out)}: is no folder; name one, or a file ending in .{form}")
+        return _Target(form, folder=out)
+    if resume:
+        raise UsageError("--resume needs the folder of a job: add --out FOLDER")
+    if out is None:
+        if form == "pdf" and sys.stdout.isatty():
+            raise UsageError("a terminal shows no PDF: add --out FILE.pdf")
+        return _Target(form)
+    if to is not None and ending != form:
+        raise UsageError(f"{printable(out)}: ends in .{ending}, but --to says {form}; leave one of them out")
+    if out.exists() and not out.is_file():
+        raise UsageError(f"{printable(out)}: is no plain file; name another")
+    if not out.parent.is_dir():
+        raise UsageError(f"{printable(out)}: no such folder to write in; make it first")
+    return _Target(ending, file=out)
+
+
+def _lasting(inputs: list[str]) -> list[str]:
+    """The inputs that can be listed more than once: no pipes."""
+    return [name for name in inputs if name != "-" and (os.path.isfile(name) or not _is_stream(name))]
+
+
+def _is_stream(name: str) -> bool:
+    return os.path.exists(name) and not os.path.isdir(name)
+
+
+def _loaded(bar: _Bar, model: str, dtype: str, offline: bool) -> VLM:
+    from vlm.session import VLM
+
+    bar.say(f"loading {model}")
+    return VLM.load(model, dtype=dtype, offline=offline)  # type: ignore[arg-type]
+
+
+def _into_folder(
+    task: _Task, target: _Target, reading: dict[str, Any], *, resume: bool, retry_failed: bool
+) -> JobSummary:
+    """Read as a job."""
+    from vlm.reading.jobs import JobSettings, run_job
+    from vlm.reading.output import writer
+
+    assert target.folder is not None
+    settings = JobSettings(
+        target.folder,
+        reading,
+        writer(target.form),
+        f".{target.form}",
+        begin="retry failed" if retry_failed else "resume" if resume else "new",
+        max_error_rate=task.max_error_rate,
+    )
+    return run_job(task.sources, task.read, settings, task.bar.at)
+
+
+def _into_one(task: _Task, target: _Target, title: str) -> JobSummary:
+    """Read everything into one document, each page written before the next is read."""
+    from vlm.reading.atomic import replacing, told
+    from vlm.reading.jobs import JobSummary
+    from vlm.reading.output import writer
+
+    write = writer(target.form)
+    summary = JobSummary()
+
+    def pages() -> Iterator[tuple[SourcePage, PageText]]:
+        nonlocal summary
+        for source in task.sources:
+            task.bar.at(source, summary)
+            page = task.read(source)
+            summary = summary.after(page)
+            task.bar.clear()  # the page comes to the same terminal
+            yield source, page
+            if summary.too_many_failed(task.max_error_rate):
+                summary = replace(summary, stopped="error rate")
+                return
+
+    if target.file is None:
+        sys.stdout.flush()
+        write(sys.stdout.buffer, title, pages())
+    else:
+        with told(target.file, "make room or name another file"), replacing(target.file) as stream:
+            write(stream, title, pages())
+    return summary
+
+
+def _end(summary: JobSummary, target: _Target, max_error_rate: float) -> None:
+    """Say how it went; standard output is left to the text.
+
+    Raises:
+        typer.Exit: with 130 after Ctrl-C, with 1 after too many failures.
+    """
+    done, failed = summary.read + summary.kept, summary.failed + summary.kept_failed
+    where = f" in {target.folder}" if target.folder is not None else ""
+    go_on = "; go on with --resume" if target.folder is not None else ""
+    again = "; --retry-failed tries them again" if target.folder is not None else ""
+    if summary.stopped == "interrupted":
+        print(f"vlm: {_counted(done)} done{where}{go_on}", file=sys.stderr)
+        raise typer.Exit(_INTERRUPTED)
+    too_many = summary.error_rate > max_error_rate
+    if summary.stopped == "error rate":
+        allowed = f"--max-error-rate {max_error_rate:g} allows fewer"
+        print(
+            f"vlm: stopped: {summary.failed} of {_counted(summary.read)} failed, {allowed}{go_on}",
+            file=sys.stderr,
+        )
+    elif failed:
+        print(f"vlm: {failed} of {_counted(done)} failed{again}", file=sys.stderr)
+    if target.folder is not None and not summary.stopped:
+        kept = f", {summary.kept} of them before" if summary.kept else ""
+        documents = "1 document" if summary.documents == 1 else f"{summary.documents} documents"
+        print(f"{_counted(done)} read{kept}: {documents}{where}")
+    if too_many:
+        raise typer.Exit(1)
+
+
+def _counted(pages: int) -> str:
+    return "1 page" if pages == 1 else f"{pages} pages"
+
+
+class _Bar:
+    """Progress on a terminal's stderr, with pages a second and time left; nothing elsewhere."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
+        from rich.progress import TimeRemainingColumn as TimeLeft
+
+        console = Console(stderr=True)
+        self.shown = console.is_terminal
+        columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), BarColumn())
+        figures = (MofNCompleteColumn(), TextColumn("{task.fields[rate]}"), TimeLeft())
+        self._bar = Progress(*columns, *figures, console=console, transient=True, disable=not self.shown)
+        self._task = self._bar.add_task("", total=None, rate="")
+        self._total: int | None = None
+        self._page = ""
+        self._began = 0.0
+
+    def __enter__(self) -> _Bar:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.clear()
+
+    def expect(self, pages: int) -> None:
+        """Say how many pages there are."""
+        self._total = pages
+
+    def say(self, what: str) -> None:
+        """Show what goes on."""
+        self._bar.start()
+        self._bar.update(self._task, description=what)
+
+    def at(self, source: SourcePage, summary: JobSummary) -> None:
+        """Show the page that comes next."""
+        from vlm.reading.atomic import printable
+
+        self._began = self._began or time.monotonic()
+        self._page = f"{printable(Path(source.file).name)}, page {source.number}"
+        rate = summary.read / max(time.monotonic() - self._began, 1e-3)
+        total = None if self._total is None else self._total - summary.kept  # kept pages cost no time
+        shown = f"{rate:.2f} pages/s" if summary.read else ""
+        self._bar.update(self._task, completed=summary.read, total=total, rate=shown)
+        self.say(self._page)
+
+    def tile(self, done: int, total: int) -> None:
+        """Show which part of the page is being read."""
+        self.say(f"{self._page}, part {done + 1} of {total}" if total > 1 else self._page)
+
+    def clear(self) -> None:
+        """Take it away."""
+        self._bar.stop()
