@@ -1,4 +1,4 @@
-"""``vlm train`` and ``vlm eval``: what they write and print, and that wrong input ends in one line."""
+"""``vlm train``: what it writes and prints, and that wrong input ends in one line."""
 
 from __future__ import annotations
 
@@ -73,11 +73,6 @@ def test_a_picture_that_cannot_be_written_ends_in_one_line(run: Run, log: Path, 
     assert code == 2 and "can't be written" in err and err.count("\n") == 1
 
 
-def test_an_unknown_task_names_the_known_ones(run: Run) -> None:
-    code, _, err = run("eval", "docvqa", "--task", "poetry")
-    assert code == 2 and "poetry" in err and "shapes" in err and err.count("\n") == 1
-
-
 def test_the_contact_sheet_is_a_picture(run: Run, fonts: None, tmp_path: Path) -> None:
     code, _, _ = run("train", "data", "--preview", tmp_path / "sheet.png", "--count", 7, "--seed", 3)
     assert code == 0
@@ -85,34 +80,3 @@ def test_the_contact_sheet_is_a_picture(run: Run, fonts: None, tmp_path: Path) -
         assert image.size == (6 * 300, 2 * 410)
         colors = image.convert("RGB").getcolors(1 << 24)
     assert colors is not None and len(colors) > 100
-
-
-@pytest.mark.slow
-def test_eval_prints_a_row_a_task(run: Run, fonts: None) -> None:
-    code, out, _ = run("eval", "docvqa", "--limit", 2, "--task", "shapes", "--task", "off", "--json")
-    shown = json.loads(out)
-    assert code == 0 and [row["task"] for row in shown["tasks"]] == ["shapes", "off"]
-    assert all(0 <= row["right"] <= 1 and row["images"] == 2 for row in shown["tasks"])
-    code, out, _ = run("eval", "reading", "--limit", 2, "--task", "short", "--show", 1)
-    assert code == 0 and "CER" in out and "truth" in out and "AUROC" in out
-
-
-@pytest.mark.slow
-def test_the_card_is_written_from_figures(run: Run, fonts: None, log: Path, tmp_path: Path) -> None:
-    import shutil
-
-    import vlm
-    from vlm.training.checkpoint import write_record
-
-    folder = tmp_path / "mini"
-    shutil.copytree(Path(vlm.__file__).parent / "assets" / "mini", folder)
-    (folder / "README.md").unlink()
-    write_record(folder, [log])
-    assert json.loads((folder / "training.json").read_text()) == [
-        {"stage": "decoder", "hours": 0.75, "steps": 140}
-    ]
-    code, out, _ = run("eval", "card", folder, "--limit", 1)
-    assert code == 0 and out.strip().endswith("README.md")
-    card = (folder / "README.md").read_text()
-    assert "| decoder | 0.75 | 140 |" in card and "charts: value within 5 %" in card and "CER" in card
-    assert ("mistakes.png" in card) == (folder / "mistakes.png").exists()
