@@ -10,8 +10,9 @@ from typing import NamedTuple
 from PIL import Image
 
 from pan_and_scan import ImageSource, draw_windows, load_image, windows_of
+from vlm.answer import Answer
 from vlm.errors import PromptError
-from vlm.session import VLM, Answer, Options
+from vlm.session import VLM, Options
 
 STEP = 0.05  # seconds between two updates at least: the page can't keep up with single letters
 SHOWN_SIDE = 1400  # pixels; longer pictures are shrunk before they are sent to the browser

@@ -25,6 +25,7 @@ from torch import Tensor
 
 from vlm.cache import KVCache
 from vlm.config import ModelConfig
+from vlm.constrain import Constraint
 from vlm.engine import Engine, Vision
 from vlm.gemma import GemmaDecoder
 from vlm.generate import FinishReason, Token, check_fits
@@ -191,7 +192,13 @@ class ScriptedEngine:
         return KVCache(self.config.text)
 
     def start(
-        self, plan: PromptPlan, hidden_TD: Tensor, cache: KVCache, sampling: Sampling, max_tokens: int
+        self,
+        plan: PromptPlan,
+        hidden_TD: Tensor,
+        cache: KVCache,
+        sampling: Sampling,
+        max_tokens: int,
+        constraint: Constraint | None = None,
     ) -> tuple[Said, Iterator[Token]]:
         self.check_fits(plan)
         self.heard.append(plan)

@@ -9,15 +9,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from vlm.answer import Answer as Answer
     from vlm.sampling import Sampling as Sampling
     from vlm.session import VLM as VLM
-    from vlm.session import Answer as Answer
     from vlm.session import Options as Options
 
 __version__ = "0.1.0"
 __all__ = ["VLM", "Answer", "Options", "Sampling"]
 
-_HOMES = {"VLM": "session", "Answer": "session", "Options": "session", "Sampling": "sampling"}
+_HOMES = {"VLM": "session", "Answer": "answer", "Options": "session", "Sampling": "sampling"}
 
 
 def __getattr__(name: str) -> Any:

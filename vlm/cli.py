@@ -16,13 +16,18 @@ from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
 import typer
 
 from vlm import __version__
-from vlm.cli_train import eval_app, train_app
+from vlm.cli_constraint import ChoiceOption, GrammarOption, RegexOption, SchemaOption, constraint_of
+from vlm.cli_documents import are_documents, ask_documents, check_documents, print_found
+from vlm.cli_eval import eval_app
+from vlm.cli_read import read
+from vlm.cli_train import train_app
 from vlm.cli_verify import verify
 
 if TYPE_CHECKING:
     from PIL import Image
 
-    from vlm.session import VLM, AnswerStream
+    from vlm.answer import Answer, AnswerStream
+    from vlm.session import VLM
 
 _INTERRUPTED = 130  # typer's status after Ctrl-C, the shells' own
 # click's UsageError, the base of all its complaints; newer typers carry their own copy of click.
@@ -44,7 +49,7 @@ app.add_typer(eval_app, name="eval")
 _SAVED = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
 
 ModelOption = Annotated[str, typer.Option("--model", "-m", help="mini, a Hub id, a folder or a .gguf file.")]
-PolicyOption = Annotated[str, typer.Option(help="How images are cut: off, gemma3 or adaptive.")]
+PolicyOption = Annotated[str, typer.Option(help="How images are cut: off, gemma3, adaptive or guided.")]
 MaxWindowsOption = Annotated[
     int | None, typer.Option(min=1, help="Windows an image at most, the whole image included.")
 ]
@@ -77,31 +82,72 @@ def _root(
 def ask(
     arguments: Annotated[list[str], typer.Argument(metavar="IMAGE... QUESTION", show_default=False)],
     model: ModelOption = "mini",
-    policy: PolicyOption = "adaptive",
+    policy: Annotated[
+        str | None,
+        typer.Option(help="off, gemma3, adaptive or guided; adaptive if left out, for a video off."),
+    ] = None,
     max_windows: MaxWindowsOption = None,
     max_tokens: MaxTokensOption = 512,
     temperature: TemperatureOption = 0.0,
     top_k: TopKOption = 0,
     top_p: TopPOption = 1.0,
     seed: SeedOption = None,
+    schema: SchemaOption = None,
+    regex: RegexOption = None,
+    choice: ChoiceOption = None,
+    grammar: GrammarOption = None,
+    save_evidence: Annotated[
+        Path | None, typer.Option(help="Draw on the image where the answer was read, write it here.")
+    ] = None,
+    pages: Annotated[str, typer.Option(help="Pages of each document, as in 1-3,7.")] = "",
+    password: Annotated[str, typer.Option(help="Of encrypted PDFs.")] = "",
+    frames: Annotated[int, typer.Option(min=1, help="Frames of a video to look at.")] = 16,
+    frames_by: Annotated[str, typer.Option(help="How they are chosen: time or scene.")] = "time",
     system: Annotated[str, typer.Option(help="Instructions put before the question.")] = "",
     dtype: DtypeOption = "fp32",
     as_json: JsonOption = False,
     offline: OfflineOption = False,
 ) -> None:
-    """Ask a question about one image or several. An image named - is read from standard input."""
+    """Ask a question about images, documents (PDF, TIFF, folders) or a video.
+
+    Of a document of many pages, those that matter are found first. An image named - is read from standard
+    input.
+    """
     sources, question = _images_and_question(arguments)
-    images = _opened(sources)
+    constraint = constraint_of(schema, regex, choice, grammar)
 
     from vlm.sampling import Sampling
     from vlm.session import Options
+    from vlm.video import is_video
 
+    if policy is None:  # frames are many and small
+        policy = "off" if any(map(is_video, sources)) else "adaptive"
     sampling = Sampling(temperature=temperature, top_k=top_k, top_p=top_p, seed=seed)
     options = Options(
-        policy=policy, max_windows=max_windows, max_tokens=max_tokens, sampling=sampling, system=system
-    )
+        policy=policy, max_windows=max_windows, max_tokens=max_tokens, sampling=sampling,
+        constraint=constraint, system=system,
+    )  # fmt: skip
+    if save_evidence is not None:
+        _check_saving(save_evidence)
+    if are_documents(sources):
+        from vlm.reading.sources import SourceOptions
+
+        reading = SourceOptions(pages=pages, password=password)
+        check_documents(sources, reading)
+        vlm, status = _load(model, dtype, offline)
+        try:
+            found = ask_documents(
+                vlm, sources, question, options, reading, lambda done: status.show(f"page {done}")
+            )
+        finally:
+            status.clear()
+        print_found(found, as_json)
+        _save_evidence(save_evidence, [found.page.open().image] if save_evidence else [], found.answer)
+        return
+    images, captions = _pictures(sources, frames, frames_by)
     vlm, status = _load(model, dtype, offline)
-    _print_answer(lambda: vlm.stream(images, question, options), status, as_json)
+    stream = _print_answer(lambda: vlm.stream(images, question, options, captions), status, as_json)
+    _save_evidence(save_evidence, images, stream.answer)
 
 
 @app.command()
@@ -116,18 +162,26 @@ def generate(
     top_k: TopKOption = 0,
     top_p: TopPOption = 1.0,
     seed: SeedOption = None,
+    schema: SchemaOption = None,
+    regex: RegexOption = None,
+    choice: ChoiceOption = None,
+    grammar: GrammarOption = None,
     dtype: DtypeOption = "fp32",
     as_json: JsonOption = False,
     offline: OfflineOption = False,
 ) -> None:
     """Continue a text without the chat template, for pretrained checkpoints."""
     images = _opened([str(path) for path in image or ()])
+    constraint = constraint_of(schema, regex, choice, grammar)
 
     from vlm.sampling import Sampling
     from vlm.session import Options
 
     sampling = Sampling(temperature=temperature, top_k=top_k, top_p=top_p, seed=seed)
-    options = Options(policy=policy, max_windows=max_windows, max_tokens=max_tokens, sampling=sampling)
+    options = Options(
+        policy=policy, max_windows=max_windows, max_tokens=max_tokens, sampling=sampling,
+        constraint=constraint,
+    )  # fmt: skip
     vlm, status = _load(model, dtype, offline)
     _print_answer(lambda: vlm.generate(prompt, images, options), status, as_json)
 
@@ -212,6 +266,7 @@ def ui(
     launch(vlm, host=host, port=port)
 
 
+app.command()(read)
 app.command()(verify)
 
 
@@ -258,11 +313,38 @@ def _standard_input() -> BinaryIO:
     return sys.stdin.buffer
 
 
-def _save_image(image: Image.Image, path: Path) -> None:
-    """Write an image whole or not at all.
+def _pictures(sources: list[str], frames: int, frames_by: str) -> tuple[list[Any], tuple[str, ...]]:
+    """The images to ask about, and what is said before each; frames of a video get their times."""
+    from vlm.errors import UsageError
+    from vlm.video import SamplingOptions, frame_captions, is_video, sample_frames
+
+    videos = [source for source in sources if is_video(source)]
+    if not videos:
+        return _opened(sources), ()
+    if len(sources) > 1:
+        raise UsageError("a video is asked about alone: name one video and no other image")
+    taken = sample_frames(videos[0], SamplingOptions(frames=frames, by=frames_by))  # type: ignore[arg-type]
+    return [frame.image for frame in taken], frame_captions(taken)
+
+
+def _save_evidence(path: Path | None, images: list[Any], answer: Answer | None) -> None:
+    """Draw where the answer was read, on the image it was read from."""
+    if path is None or answer is None:
+        return
+    from vlm.errors import UsageError
+    from vlm.evidence import draw_evidence
+
+    if answer.attention is None or not answer.evidence:
+        raise UsageError("no evidence to draw: the answer was not read from an image")
+    index = answer.evidence[0].image
+    _save_image(draw_evidence(images[index], answer.attention, index), path)
+
+
+def _check_saving(path: Path) -> str:
+    """The format a picture's name stands for.
 
     Raises:
-        UsageError: a name that says no format, a folder that isn't there, or no room.
+        UsageError: a name that says no format, or a folder that isn't there.
     """
     from vlm.errors import UsageError
 
@@ -272,6 +354,18 @@ def _save_image(image: Image.Image, path: Path) -> None:
         raise UsageError(f"{name}: can't tell the format to save; end the name in {', '.join(_SAVED)}")
     if not path.parent.is_dir():
         raise UsageError(f"{name}: no such folder to save in; make it first")
+    return form
+
+
+def _save_image(image: Image.Image, path: Path) -> None:
+    """Write an image whole or not at all.
+
+    Raises:
+        UsageError: a name that says no format, a folder that isn't there, or no room.
+    """
+    from vlm.errors import UsageError
+
+    name, form = _printable(str(path)), _check_saving(path)
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         image.save(beside, format=form)
@@ -316,7 +410,7 @@ def _load(model: str, dtype: str, offline: bool) -> tuple[VLM, _Status]:
     return loaded, status
 
 
-def _print_answer(start: Callable[[], AnswerStream], status: _Status, as_json: bool) -> None:
+def _print_answer(start: Callable[[], AnswerStream], status: _Status, as_json: bool) -> AnswerStream:
     """Stream to the terminal, or print one JSON object."""
     try:
         stream = start()
@@ -324,8 +418,8 @@ def _print_answer(start: Callable[[], AnswerStream], status: _Status, as_json: b
         if as_json:
             answer = stream.read()
             status.clear()
-            print(json.dumps(answer.to_json(), ensure_ascii=False))
-            return
+            print(json.dumps(_answer_to_json(answer), ensure_ascii=False))
+            return stream
         for piece in stream:
             status.clear()
             print(piece, end="", flush=True)
@@ -336,6 +430,16 @@ def _print_answer(start: Callable[[], AnswerStream], status: _Status, as_json: b
     if stream.answer.finish_reason != "stop":
         why = {"length": "stopped at --max-tokens", "context": "stopped: the model's context is full"}
         print(f"[{why[stream.answer.finish_reason]}]", file=sys.stderr)
+    return stream
+
+
+def _answer_to_json(answer: Answer) -> dict[str, Any]:
+    """The answer's object; under a schema with its fields, each with its place and confidence."""
+    if answer.data is None:
+        return answer.to_json()
+    from vlm.fields import fields_to_json
+
+    return answer.to_json() | {"fields": fields_to_json(answer)}
 
 
 def main() -> None:

@@ -13,10 +13,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from vlm.cli_constraint import SchemaOption, constraint_of
+
 if TYPE_CHECKING:
+    from vlm.constrain import Constraint
     from vlm.reading.jobs import JobSummary
     from vlm.reading.record import PageText
     from vlm.reading.sources import SourcePage
+    from vlm.reading.transcribe import ReadOptions
     from vlm.session import VLM
 
 _INTERRUPTED = 130  # the shells' status after Ctrl-C
@@ -56,6 +60,7 @@ def read(
     text_layer: Annotated[
         _TextLayer, typer.Option(help="Take a PDF's own text: where it is sound, never, or nothing else.")
     ] = _TextLayer.auto,
+    schema: SchemaOption = None,
     pages: Annotated[str, typer.Option(help="Pages of each file, as in 1-3,7.")] = "",
     password: Annotated[str, typer.Option(help="Of encrypted PDFs.")] = "",
     dpi: Annotated[
@@ -77,8 +82,11 @@ def read(
     Exit code 1 if more pages failed than --max-error-rate allows.
     """
     from vlm.reading.sources import SourceOptions, list_pages
-    from vlm.reading.transcribe import PageReader, ReadOptions
+    from vlm.reading.transcribe import ReadOptions
 
+    constraint = constraint_of(schema, None, None, None)
+    if constraint is not None:
+        to = _as_json(to, out)
     target = _target(out, to, resume or retry_failed)
     chosen: dict[str, Any] = {"policy": policy, "max_windows": max_windows, "text_layer": text_layer.value}
     if max_tokens is not None:
@@ -93,17 +101,48 @@ def read(
         sources = replace(sources, window_size=vlm.engine.window_size)
         if bar.shown and lasting == inputs:
             bar.expect(sum(1 for _ in list_pages(inputs, sources)))
-        reader = PageReader(vlm, options)
-        reader.on_tile = bar.tile
-        task = _Task(list_pages(inputs, sources), reader.read, max_error_rate, bar)
+        read_page = _page_reader(vlm, options, constraint, bar)
+        task = _Task(list_pages(inputs, sources), read_page, max_error_rate, bar)
         if target.folder is not None:
             settings = {"model": model, "dtype": dtype, "dpi": dpi} | chosen
+            if constraint is not None:
+                settings["schema"] = constraint.source
             named = {f"--{name.replace('_', '-')}": value for name, value in settings.items()}
             summary = _into_folder(task, target, named, resume=resume, retry_failed=retry_failed)
         else:
             title = inputs[0] if len(inputs) == 1 else "Documents"
             summary = _into_one(task, target, title)
     _end(summary, target, max_error_rate)
+
+
+def _page_reader(
+    vlm: VLM, options: ReadOptions, constraint: Constraint | None, bar: _Bar
+) -> Callable[[SourcePage], PageText]:
+    """What reads a page: its text, or the fields of a schema."""
+    if constraint is not None:
+        from vlm.reading.extract import FieldReader
+
+        return FieldReader(vlm, constraint, options).read
+    from vlm.reading.transcribe import PageReader
+
+    reader = PageReader(vlm, options)
+    reader.on_tile = bar.tile
+    return reader.read
+
+
+def _as_json(to: _Form | None, out: Path | None) -> _Form | None:
+    """The form that fields are told in: JSON lines unless another JSON was named.
+
+    Raises:
+        UsageError: a form that holds text.
+    """
+    from vlm.errors import UsageError
+
+    ending = out.suffix[1:].lower() if out is not None else ""
+    named = to.value if to is not None else ending if ending in set(_Form) else ""
+    if named not in ("", "json", "jsonl"):
+        raise UsageError(f"--schema gives fields, which {named} has no place for: use --to json or jsonl")
+    return to if to is not None or named else _Form.jsonl
 
 
 @dataclass(frozen=True)

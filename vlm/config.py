@@ -194,12 +194,14 @@ def _heads(value: Any, text: TextConfig) -> tuple[tuple[int, int], ...]:
     limits = (text.num_hidden_layers, text.num_attention_heads)
     pairs = [tuple(pair) if isinstance(pair, list) else (pair,) for pair in value or ()]
     for pair in pairs:
-        fits = len(pair) == 2 and all(type(i) is int and 0 <= i < n for i, n in zip(pair, limits, strict=True))
+        fits = len(pair) == 2 and all(
+            type(i) is int and 0 <= i < n for i, n in zip(pair, limits, strict=True)
+        )
         if not fits:
             raise CheckpointError(
                 f"config.json: evidence_heads must list [layer, head] of this decoder, not {list(pair)!r}"
             )
-    return tuple(pairs)  # type: ignore[arg-type]  # two numbers each
+    return tuple(pairs)
 
 
 def _picked(cls: type, raw: Mapping[str, Any]) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from vlm.cache import KVCache
 from vlm.config import ModelConfig
+from vlm.constrain import Constraint
 from vlm.errors import PromptError, UsageError
 from vlm.gemma import GemmaDecoder
 from vlm.generate import Generation, Limits, Token, check_fits, prefill
@@ -149,7 +150,13 @@ class Engine:
         return KVCache(self.config.text, dtype=self.dtype)
 
     def start(
-        self, plan: PromptPlan, hidden_TD: Tensor, cache: KVCache, sampling: Sampling, max_tokens: int
+        self,
+        plan: PromptPlan,
+        hidden_TD: Tensor,
+        cache: KVCache,
+        sampling: Sampling,
+        max_tokens: int,
+        constraint: Constraint | None = None,
     ) -> tuple[Generation, Iterator[Token]]:
         """Read the prompt and return the generation and its tokens.
 
@@ -159,11 +166,19 @@ class Engine:
             cache: empty, or holding a prefix of the prompt that ends outside an image.
             sampling: how to choose tokens.
             max_tokens: length of the answer at most.
+            constraint: what the answer must be.
+
+        Raises:
+            UsageError: no answer that keeps to the constraint is that short.
         """
         self.check_fits(plan)
+        matcher = None
+        if constraint is not None:
+            constraint.check_fits(self.tokenizer, min(max_tokens, self.context - len(plan.ids) + 1))
+            matcher = constraint.matcher(self.tokenizer, self.config.stop_ids)
         logits_V = prefill(self.decoder, hidden_TD, plan.spans, cache)
         limits = Limits(self.config.stop_ids, max_tokens, self.context)
-        generation = Generation(self.decoder, cache, Sampler(sampling), limits, plan.ids)
+        generation = Generation(self.decoder, cache, Sampler(sampling), limits, plan.ids, matcher)
         return generation, generation.run(logits_V)
 
     def _vision_of(self, wanted: str) -> Vision:

@@ -30,6 +30,7 @@ Head = tuple[int, int]  # layer, query head
 Box = tuple[int, int, int, int]
 FINEST = 512  # cells of a heat map along its longer side at most
 LOWEST = 0.25  # of the hottest cell; what is cooler belongs to no region
+ENOUGH = 0.75  # of the heat of a first look, after which no further crop is worth its price
 FEWEST = 0.1  # of the whole heat; smaller regions are no evidence
 
 
@@ -174,6 +175,40 @@ class Heat:
     cells: np.ndarray  # float32 [rows, columns], share of the attention each cell got
     width: int  # of the image in pixels
     height: int
+
+    def within(self, window: Window) -> float:
+        """The heat inside a window, cells on its edge by the part that lies inside."""
+        rows, columns = self.cells.shape
+        down = _overlap(window.top * rows / self.height, window.bottom * rows / self.height, rows)
+        across = _overlap(window.left * columns / self.width, window.right * columns / self.width, columns)
+        return float(down @ self.cells @ across)
+
+
+def _overlap(start: float, end: float, cells: int) -> np.ndarray:
+    """How much of each of ``cells`` unit intervals lies between start and end."""
+    edges = np.arange(cells)
+    return np.clip(np.minimum(edges + 1, end) - np.maximum(edges, start), 0.0, 1.0)
+
+
+def worth_a_look(heat: Heat | None, crops: Sequence[Window], most: int) -> tuple[Window, ...]:
+    """The crops that hold the heat: the hottest first until ``ENOUGH`` of it is seen, in their own order.
+
+    Args:
+        heat: of a first look at the whole image; None where nothing was looked at.
+        crops: windows to choose from.
+        most: how many at most.
+    """
+    if heat is None:
+        return tuple(crops[:most])
+    shares = {crop: heat.within(crop) for crop in crops}
+    total, seen = sum(shares.values()), 0.0
+    chosen: set[Window] = set()
+    for window in sorted(crops, key=lambda crop: -shares[crop])[:most]:
+        if seen >= ENOUGH * total and chosen:
+            break
+        chosen.add(window)
+        seen += shares[window]
+    return tuple(crop for crop in crops if crop in chosen)
 
 
 def heat_map(shares_NGG: np.ndarray, windows: Sequence[Window]) -> Heat:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from vlm.cache import KVCache
+from vlm.constrain import Matcher
 from vlm.errors import PromptError
 from vlm.gemma import GemmaDecoder
 from vlm.masks import Queries, Span
@@ -28,7 +29,7 @@ class Token:
     """One generated token."""
 
     id: int
-    logprob: float  # natural log of its probability before temperature and cuts
+    logprob: float  # natural log of its probability before constraint, temperature and cuts
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,8 @@ def decode_one(decoder: GemmaDecoder, token: int, cache: KVCache) -> Tensor:
 class Generation:
     """An iterator of tokens that knows why it ended.
 
-    Stop ids end it and are not yielded. ``finish_reason`` is set when it has ended.
+    Stop ids end it and are not yielded. ``finish_reason`` is set when it has ended; an answer under a
+    constraint that had to be closed for want of room says so there, though it is whole.
     """
 
     decoder: GemmaDecoder
@@ -93,6 +95,7 @@ class Generation:
     sampler: Sampler
     limits: Limits
     prompt: Sequence[int]
+    matcher: Matcher | None = None  # what the answer must keep to
     finish_reason: FinishReason | None = None
     ids: list[int] = field(default_factory=list)
 
@@ -100,14 +103,19 @@ class Generation:
         """Generate from the logits after the prompt."""
         history = list(self.prompt)
         while True:
-            token = self.sampler.pick(logits_V, history)
+            token = self._pick(logits_V, history)
             if token in self.limits.stop_ids:
-                self.finish_reason = "stop"
+                self.finish_reason = self._whole()
                 return
             logprob = float(logits_V.float().log_softmax(-1)[token])
             self.ids.append(token)
             history.append(token)
+            if self.matcher is not None:
+                self.matcher.accept(token)
             yield Token(token, logprob)
+            if self.matcher is not None and self.matcher.finished:
+                self.finish_reason = self._whole()
+                return
             if len(self.ids) >= self.limits.max_tokens:
                 self.finish_reason = "length"
                 return
@@ -115,6 +123,19 @@ class Generation:
                 self.finish_reason = "context"
                 return
             logits_V = decode_one(self.decoder, token, self.cache)
+
+    def _pick(self, logits_V: Tensor, history: Sequence[int]) -> int:
+        if self.matcher is None:
+            return self.sampler.pick(logits_V, history)
+        room = self.limits.context - self.cache.length + 1  # the last token is not read any more
+        left = min(self.limits.max_tokens - len(self.ids), room)
+        return self.matcher.choose(logits_V, lambda masked_V: self.sampler.pick(masked_V, history), left)
+
+    def _whole(self) -> FinishReason:
+        """Why an answer ended that is whole."""
+        if self.matcher is None or not self.matcher.cut:
+            return "stop"
+        return "length" if self.limits.max_tokens <= self.limits.context - len(self.prompt) + 1 else "context"
 
 
 def check_fits(prompt_tokens: int, context: int) -> None:

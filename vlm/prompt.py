@@ -112,6 +112,19 @@ def plan_raw(tokenizer: GemmaTokenizer, parts: Sequence[Part], tokens_per_image:
     return row.plan()
 
 
+def interleaved(captions: Sequence[str], images: Sequence[ImagePart]) -> tuple[Part, ...]:
+    """Parts of a turn: each caption, then its image; the images alone where there are no captions.
+
+    Raises:
+        PromptError: not as many captions as images.
+    """
+    if not captions:
+        return tuple(images)
+    if len(captions) != len(images):
+        raise PromptError(f"{len(captions)} captions for {len(images)} images: give one an image")
+    return tuple(part for pair in zip(captions, images, strict=True) for part in pair)
+
+
 class _Row:
     """Ids as they grow; text waits until a control token ends its run, so that it merges as a whole."""
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
@@ -16,32 +14,38 @@ from torch import Tensor
 
 from pan_and_scan import Policy, Window, crop, load_image, named_policy, windows_of
 from pan_and_scan.image import ImageSource
+from vlm.answer import Answer, AnswerStream, Timings, Usage, UsedWindow
 from vlm.cache import KVCache
+from vlm.constrain import Constraint
 from vlm.engine import Dtype, Engine
 from vlm.errors import PromptError, UsageError
-from vlm.evidence import Attention, AttentionWatch, Evidence, Place, default_heads
-from vlm.generate import FinishReason
-from vlm.prompt import ImagePart, PromptPlan, Turn, plan_chat, plan_raw
+from vlm.evidence import Attention, AttentionWatch, Place, default_heads, worth_a_look
+from vlm.prompt import ImagePart, PromptPlan, Turn, interleaved, plan_chat, plan_raw
 from vlm.sampling import Sampling
 from vlm.stream import TextStream
 
 Images = ImageSource | Sequence[ImageSource]
+GUIDED = "guided"  # look at the whole, then zoom in on the crops the answer depends on
+GLANCE = 24  # tokens of the answer to the first look
 
 
 @dataclass(frozen=True)
 class Options:
     """How a question is answered."""
 
-    policy: str = "adaptive"  # off | gemma3 | adaptive
+    policy: str = "adaptive"  # off | gemma3 | adaptive | guided
     max_windows: int | None = None  # windows an image, the whole one included; None: the policy's own
     max_tokens: int = 512
     sampling: Sampling = field(default_factory=Sampling)
     stop: tuple[str, ...] = ()  # strings that end the answer
+    constraint: Constraint | None = None  # what the answer must be: a schema's JSON, a pattern, a choice ...
     system: str = ""  # system text of a chat
 
     def __post_init__(self) -> None:
         if self.max_tokens < 1:
             raise UsageError(f"max_tokens must be 1 or more, not {self.max_tokens}")
+        if self.stop and self.constraint is not None:
+            raise UsageError("stop strings would cut an answer under a constraint: give one of the two")
         self.windowing(window_size=1)  # so that a wrong name is told before a model is loaded
 
     def windowing(self, window_size: int) -> Policy:
@@ -50,106 +54,12 @@ class Options:
         Raises:
             UsageError: unknown name, or a number of windows out of range.
         """
+        # "guided" chooses among the crops of "adaptive", after a first look.
+        name = "adaptive" if self.policy == GUIDED else self.policy
         try:
-            return named_policy(self.policy, max_windows=self.max_windows, window_size=window_size)
+            return named_policy(name, max_windows=self.max_windows, window_size=window_size)
         except ValueError as error:
-            raise UsageError(str(error)) from None
-
-
-@dataclass(frozen=True)
-class UsedWindow:
-    """A window of one of the question's images; blank ones were not read."""
-
-    image: int  # index of the image, from 0
-    window: Window
-
-
-@dataclass(frozen=True)
-class Usage:
-    """Token counts."""
-
-    prompt_tokens: int  # image tokens included
-    image_tokens: int
-    completion_tokens: int
-
-
-@dataclass(frozen=True)
-class Timings:
-    """Seconds each stage took."""
-
-    load: float
-    encode: float
-    prefill: float
-    decode: float
-
-
-@dataclass(frozen=True)
-class Answer:
-    """An answer and how it came about."""
-
-    text: str
-    model: str
-    finish_reason: FinishReason
-    windows: tuple[UsedWindow, ...]
-    usage: Usage
-    timings: Timings
-    ids: tuple[int, ...] = ()  # the answer's tokens as they were generated
-    logprobs: tuple[float, ...] = ()  # natural log of each one's probability
-    attention: Attention | None = field(default=None, repr=False, compare=False)  # None: no images
-
-    @property
-    def confidence(self) -> float:
-        """Mean probability of the answer's tokens, 0 to 1; 0 where there are none."""
-        return sum(map(math.exp, self.logprobs)) / len(self.logprobs) if self.logprobs else 0.0
-
-    @cached_property
-    def evidence(self) -> tuple[Evidence, ...]:
-        """Where on the images it was read, the best place first; images count over the conversation."""
-        return () if self.attention is None else self.attention.evidence()
-
-    def to_json(self) -> dict[str, Any]:
-        """The object ``vlm ask --json`` prints."""
-        return {
-            "answer": self.text,
-            "confidence": round(self.confidence, 4),
-            "model": self.model,
-            "finish_reason": self.finish_reason,
-            "windows": [
-                {"image": used.image, "box": list(used.window.box), "kind": used.window.kind}
-                for used in self.windows
-            ],
-            "evidence": [
-                {"image": found.image, "box": list(found.box), "score": round(found.score, 4)}
-                for found in self.evidence
-            ],
-            "usage": vars(self.usage),
-            "timings": {name: round(seconds, 4) for name, seconds in vars(self.timings).items()},
-        }
-
-
-class AnswerStream:
-    """Pieces of text as they come; ``answer`` is there once they are all read.
-
-    Stopping early is leaving the loop: nothing runs between pieces.
-    """
-
-    def __init__(self, pieces: Iterator[str | Answer]) -> None:
-        self._pieces = pieces
-        self.answer: Answer | None = None
-
-    def __iter__(self) -> Iterator[str]:
-        for piece in self._pieces:
-            if isinstance(piece, Answer):
-                self.answer = piece
-            else:
-                yield piece
-
-    def read(self) -> Answer:
-        """Read to the end and return the answer."""
-        for _ in self:
-            pass
-        assert self.answer is not None
-        return self.answer
+            raise UsageError(str(error).replace("adaptive", f"adaptive, {GUIDED}", 1)) from None
 
 
 @dataclass(frozen=True)
@@ -158,7 +68,18 @@ class _Cut:
 
     parts: tuple[ImagePart, ...]
     windows: tuple[UsedWindow, ...]
-    crops: tuple[Image.Image, ...]
+    crops: tuple[Image.Image, ...]  # pixels of the windows that aren't blank
+    known: tuple[tuple[int, Tensor], ...] = ()  # (index of a crop, its soft tokens) encoded before
+    seconds: float = 0.0  # spent on choosing them
+
+    def only(self, keep: Callable[[UsedWindow], bool]) -> _Cut:
+        """The windows that are worth keeping."""
+        shown = [used for used in self.windows if used.window.kind != "blank"]
+        pairs = [(used, pixels) for used, pixels in zip(shown, self.crops, strict=True) if keep(used)]
+        parts = tuple(
+            ImagePart(sum(used.image == image for used, _ in pairs)) for image in range(len(self.parts))
+        )
+        return _Cut(parts, tuple(used for used, _ in pairs), tuple(pixels for _, pixels in pairs))
 
 
 @dataclass(frozen=True)
@@ -207,15 +128,27 @@ class VLM:
         Raises:
             ImageError: an image can't be read.
             PromptError: no question, or too long for the context.
-            UsageError: an option out of range.
+            UsageError: an option out of range, or no answer under the constraint is so short.
         """
         return self.stream(images, question, options, **changes).read()
 
     def stream(
-        self, images: Images, question: str, options: Options | None = None, **changes: Any
+        self,
+        images: Images,
+        question: str,
+        options: Options | None = None,
+        captions: Sequence[str] = (),
+        **changes: Any,
     ) -> AnswerStream:
-        """Like ``ask``, giving the text piece by piece. Images are read when it is called."""
-        return self.chat(options, **changes).stream(question, images)
+        """Like ``ask``, giving the text piece by piece. Images are read when it is called.
+
+        Args:
+            images: as for ``ask``.
+            question: what to ask.
+            options: how.
+            captions: what the prompt says before each image (a frame's time); none or one an image.
+        """
+        return self.chat(options, **changes).stream(question, images, captions)
 
     def generate(
         self, prompt: str, images: Images = (), options: Options | None = None, **changes: Any
@@ -227,7 +160,7 @@ class VLM:
         options = _changed(options, changes)
         cut = self._cut(_as_list(images), options)
         plan = plan_raw(self.engine.tokenizer, (*cut.parts, prompt), self._tokens_per_image)
-        looked = self._look(cut, plan)
+        looked = self._look(cut, plan, options)
         return AnswerStream(_run(self.engine, plan, looked, self.engine.new_cache(), options))
 
     def chat(self, options: Options | None = None, **changes: Any) -> Chat:
@@ -255,17 +188,47 @@ class VLM:
             windows.extend(UsedWindow(index, window) for window in planned)
         return _Cut(tuple(parts), tuple(windows), tuple(crops))
 
-    def _look(self, cut: _Cut, plan: PromptPlan) -> _Looked:
+    def _look(self, cut: _Cut, plan: PromptPlan, options: Options) -> _Looked:
         """Encode the windows of a prompt that fits: encoding takes long, so the length comes first."""
         started = time.perf_counter()
         self.engine.check_fits(plan)
+        if options.constraint is not None:
+            options.constraint.check_fits(self.engine.tokenizer, options.max_tokens)
         soft: list[Tensor] = []
+        known = dict(cut.known)
         for done, window in enumerate(cut.crops):
+            if done in known:
+                soft.append(known[done])
+                continue
             if self.on_window is not None:
                 self.on_window(done, len(cut.crops))
             soft.append(self.engine.encode([window]))
         soft_NTD = torch.cat(soft) if soft else None
-        return _Looked(cut.windows, soft_NTD, time.perf_counter() - started)
+        return _Looked(cut.windows, soft_NTD, cut.seconds + time.perf_counter() - started)
+
+    def _zoom(self, cut: _Cut, question: str, captions: Sequence[str], options: Options) -> _Cut:
+        """Look at the whole images, and keep the crops that the answer depends on: half at most."""
+        crops = [used.window.kind for used in cut.windows].count("crop")
+        if options.policy != GUIDED or crops <= 2:
+            return cut  # looking twice would cost more than it saves
+        started = time.perf_counter()
+        engine = self.engine
+        glance = cut.only(lambda used: used.window.kind == "whole")
+        turns = (Turn("user", (*interleaved(captions, glance.parts), question)),)
+        plan = plan_chat(engine.tokenizer, turns, engine.config.mm_tokens_per_image)
+        brief = replace(options, max_tokens=min(GLANCE, options.max_tokens), constraint=None, stop=())
+        looked = self._look(glance, plan, brief)
+        answer = AnswerStream(_run(engine, plan, looked, engine.new_cache(), brief)).read()
+        assert answer.attention is not None and looked.soft_NTD is not None
+        chosen: set[tuple[int, Window]] = set()
+        for image in range(len(cut.parts)):
+            mine = [used.window for used in cut.windows if used.image == image and used.window.kind == "crop"]
+            heat = answer.attention.heat(image)
+            chosen |= {(image, window) for window in worth_a_look(heat, mine, (len(mine) + 1) // 2 - 1 or 1)}
+        kept = cut.only(lambda used: used.window.kind == "whole" or (used.image, used.window) in chosen)
+        wholes = [index for index, used in enumerate(kept.windows) if used.window.kind == "whole"]
+        known = tuple(zip(wholes, (soft[None] for soft in looked.soft_NTD), strict=True))
+        return replace(kept, known=known, seconds=time.perf_counter() - started)
 
 
 class Chat:
@@ -290,7 +253,7 @@ class Chat:
         """Ask the next question, about earlier images or new ones."""
         return self.stream(question, images).read()
 
-    def stream(self, question: str, images: Images = ()) -> AnswerStream:
+    def stream(self, question: str, images: Images = (), captions: Sequence[str] = ()) -> AnswerStream:
         """Like ``ask``, giving the text piece by piece.
 
         The turn counts once the stream was read to its end; a stream left early leaves the
@@ -300,9 +263,10 @@ class Chat:
             raise PromptError("no question: say what you want to know about the image")
         engine = self._model.engine
         cut = self._model._cut(_as_list(images), self._options)
-        turns = (*self.turns, Turn("user", (*cut.parts, question)))
+        cut = self._model._zoom(cut, question, captions, self._options)
+        turns = (*self.turns, Turn("user", (*interleaved(captions, cut.parts), question)))
         plan = plan_chat(engine.tokenizer, turns, engine.config.mm_tokens_per_image)
-        looked = self._model._look(cut, plan)
+        looked = self._model._look(cut, plan, self._options)
         self._asked += 1
         return AnswerStream(self._alone(self._asked, self._answer(turns, plan, looked)))
 
@@ -328,7 +292,9 @@ class Chat:
                 yield piece
                 continue
             attention = None if piece.attention is None else replace(piece.attention, places=places)
-            answer = replace(piece, text=piece.text.strip(), attention=attention)
+            # What a constraint made is kept to the letter.
+            text = piece.text if self._options.constraint is not None else piece.text.strip()
+            answer = replace(piece, text=text, attention=attention)
             self.turns = (*turns, Turn("assistant", (answer.text,)))
             self._looks = looks
             self._cached_ids = (*plan.ids, *answer.ids)
@@ -363,7 +329,9 @@ def _run(
     hidden_TD = engine.embed(plan, looked.soft_NTD)
     watch = AttentionWatch(engine.config, plan.spans, default_heads(engine.config))
     cache.watch = watch
-    generation, tokens = engine.start(plan, hidden_TD, cache, options.sampling, options.max_tokens)
+    generation, tokens = engine.start(
+        plan, hidden_TD, cache, options.sampling, options.max_tokens, options.constraint
+    )
     prefilled = time.perf_counter()
     text = TextStream(engine.tokenizer.token_bytes, options.stop)
     logprobs: list[float] = []
@@ -398,9 +366,11 @@ def _run(
         ),
         ids=tuple(generation.ids),
         logprobs=tuple(logprobs),
+        pieces=tuple(engine.tokenizer.token_bytes(id) for id in generation.ids),
         attention=Attention(watch.rows_NS, looked.places, engine.config.mm_tokens_per_image)
         if plan.spans
         else None,
+        data=None if options.constraint is None else options.constraint.data_of(text.text),
     )
 
 

@@ -16,7 +16,6 @@ import subprocess
 import sys
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
@@ -24,6 +23,7 @@ import pytest
 import torch
 from fakes import TOKENS, ScriptedEngine, picture, rewrite, tiny_checkpoint
 from PIL import Image
+from runner import Ran, Run
 
 from vlm import __version__
 from vlm.cli import main
@@ -33,34 +33,6 @@ from vlm.weights import hub
 torch.set_num_threads(1)
 ROOT = Path(__file__).resolve().parents[2]
 QUESTION = "What does it say?"
-
-
-@dataclass(frozen=True)
-class Ran:
-    code: int
-    out: str
-    err: str
-
-    def refused(self) -> str:
-        """The one line of an error a user made."""
-        assert self.code == 2 and self.out == "", self
-        assert self.err.startswith("vlm: ") and self.err.count("\n") == 1, self
-        return self.err
-
-
-Run = Callable[..., Ran]
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
-    def call(*arguments: object) -> Ran:
-        monkeypatch.setattr(sys, "argv", ["vlm", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        captured = capsys.readouterr()
-        return Ran(int(ended.value.code or 0), captured.out, captured.err)
-
-    return call
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
 
@@ -13,7 +14,17 @@ from PIL import Image
 
 from pan_and_scan import Window
 from vlm.config import ModelConfig
-from vlm.evidence import Attention, Heat, Place, default_heads, draw_evidence, heat_map, regions
+from vlm.engine import Engine
+from vlm.evidence import (
+    Attention,
+    Heat,
+    Place,
+    default_heads,
+    draw_evidence,
+    heat_map,
+    regions,
+    worth_a_look,
+)
 from vlm.layers import DecoderLayer
 from vlm.masks import Queries
 from vlm.prompt import ImagePart, Turn, plan_chat
@@ -147,3 +158,56 @@ def test_mini_looks_at_what_it_reads() -> None:
     assert all(point is not None and 20 < point[2] < 95 for point in first)
     xs = [point[1] for point in first if point is not None]
     assert xs == sorted(xs)  # from left to right
+
+
+def test_heat_is_shared_out_exactly() -> None:
+    heat = Heat(np.array([[1.0, 3.0], [0.0, 4.0]], dtype=np.float32), 400, 200)
+    assert heat.within(PAGE) == 8.0
+    assert heat.within(LEFT) == 1.0 and heat.within(RIGHT) == 7.0
+    assert heat.within(Window(100, 50, 300, 150)) == 0.25 * 8  # the middle: a quarter of each cell
+
+
+def test_the_hottest_crops_are_worth_a_look() -> None:
+    quarters = tuple(Window(x, y, x + 200, y + 100) for y in (0, 100) for x in (0, 200))
+    heat = Heat(np.array([[1.0, 3.0], [0.0, 6.0]], dtype=np.float32), 400, 200)
+    assert worth_a_look(heat, quarters, most=4) == (quarters[1], quarters[3])  # nine tenths, in their order
+    assert worth_a_look(heat, quarters, most=1) == (quarters[3],)
+    assert worth_a_look(None, quarters, most=2) == quarters[:2]
+
+
+def test_guided_looks_at_half_the_windows_and_encodes_the_whole_once(
+    model: VLM, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = picture(3, 168, 168)  # 3 x 3 windows of the stand-in's 56 pixels
+    encoded: list[tuple[int, int]] = []
+    encode = type(model.engine).encode
+
+    def watched(engine: Engine, crops: Sequence[Image.Image]) -> torch.Tensor:
+        encoded.extend(crop.size for crop in crops)
+        return encode(engine, crops)
+
+    monkeypatch.setattr(type(model.engine), "encode", watched)
+    full = model.ask(image, "Which?", policy="adaptive", max_tokens=4)
+    assert len(encoded) == len(full.windows) == 10
+    encoded.clear()
+    answer = model.ask(image, "Which?", policy="guided", max_tokens=4)
+    assert 2 <= len(answer.windows) <= 5 and answer.windows[0].window.kind == "whole"
+    assert len(encoded) == len(answer.windows) and encoded.count((168, 168)) == 1
+    assert {used.window for used in answer.windows} < {used.window for used in full.windows}
+    assert answer.attention is not None and len(answer.attention.places) == len(answer.windows)
+
+
+def test_guided_is_adaptive_where_there_is_little_to_save(model: VLM) -> None:
+    small = picture(3, 120, 60)
+    one, other = (
+        model.ask(small, "Which?", policy=policy, max_tokens=5) for policy in ("guided", "adaptive")
+    )
+    assert (one.text, one.windows) == (other.text, other.windows)
+
+
+def test_guided_keeps_each_images_own_crops(model: VLM) -> None:
+    images = [picture(3, 168, 168), picture(4, 60, 60), picture(5, 168, 112)]
+    answer = model.ask(images, "Which?", policy="guided", max_tokens=4)
+    kinds = [[used.window.kind for used in answer.windows if used.image == image] for image in range(3)]
+    assert [kind[0] for kind in kinds] == ["whole"] * 3 and kinds[1] == ["whole"]
+    assert 2 <= len(kinds[0]) <= 5 and 2 <= len(kinds[2]) <= 3

@@ -15,8 +15,9 @@ from fakes import IMAGE_SIZE, TOKENS, ScriptedEngine, picture, tiny_checkpoint
 from PIL import Image
 
 from vlm import Options, Sampling
+from vlm.answer import Answer
 from vlm.errors import ImageError, PromptError, UsageError
-from vlm.session import VLM, Answer
+from vlm.session import VLM
 
 torch.set_num_threads(1)
 QUESTION = "What does it say?"
@@ -66,7 +67,7 @@ def test_answer_tells_how_it_came_about(model: VLM) -> None:
 def test_json_of_an_answer_is_the_published_object(model: VLM) -> None:
     shown = model.ask(picture(1), QUESTION, max_tokens=3).to_json()
     assert list(shown) == [
-        *("answer", "confidence", "model", "finish_reason", "windows", "usage", "timings"),
+        *("answer", "confidence", "model", "finish_reason", "windows", "evidence", "usage", "timings"),
     ]
     assert 0 < shown["confidence"] <= 1
     assert shown["windows"] == [{"image": 0, "box": [0, 0, 80, 80], "kind": "whole"}]

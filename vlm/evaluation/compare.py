@@ -18,11 +18,12 @@ from typing import Any, Protocol
 from PIL import Image
 
 from pan_and_scan import ImageError, Window, named_policy, windows_of
+from vlm.answer import Answer
 from vlm.errors import VlmError
 from vlm.evaluation import metrics
 from vlm.evaluation.folder import Item
 from vlm.evaluation.metrics import Box, Fields
-from vlm.session import VLM, Answer, Options
+from vlm.session import VLM, Options
 
 MAX_TOKENS = 260  # of an answer, as in ``scores``
 

@@ -17,10 +17,11 @@ from dataclasses import dataclass, replace
 from rapidfuzz import fuzz
 
 from pan_and_scan import ImageError
+from vlm.answer import Answer
 from vlm.errors import UsageError, VlmError
 from vlm.reading.sources import OpenedPage, SourcePage
 from vlm.reading.transcribe import SILENT
-from vlm.session import VLM, Answer, Options
+from vlm.session import VLM, Options
 
 MOST = 3  # pages that are asked in full
 FIRST_LOOK = 32  # tokens of the first answer

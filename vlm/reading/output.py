@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from pan_and_scan import Window
 from vlm.reading.atomic import printable
-from vlm.reading.record import Block, Line, PageText
+from vlm.reading.record import Block, Box, FieldText, Line, PageText
 
 if TYPE_CHECKING:
     from vlm.reading.sources import SourcePage
@@ -106,6 +106,16 @@ def page_to_json(page: PageText) -> dict[str, Any]:
         "turned": page.turned,
         "attempts": page.attempts,
         "sha256": page.sha256,
+        "data": page.data,
+        "fields": [
+            {
+                "path": field.path,
+                "value": field.value,
+                "confidence": round(field.confidence, 4),
+                "box": None if field.box is None else list(field.box),
+            }
+            for field in page.fields
+        ],
     }
 
 
@@ -128,7 +138,19 @@ def page_from_json(raw: dict[str, Any]) -> PageText:
         turned=raw["turned"],
         attempts=raw["attempts"],
         error=raw["error"],
+        data=raw["data"],
+        fields=tuple(map(_field_from_json, raw["fields"])),
     )
+
+
+def _field_from_json(raw: dict[str, Any]) -> FieldText:
+    box = None if raw["box"] is None else _box_from_json(raw["box"])
+    return FieldText(raw["path"], raw["value"], raw["confidence"], box)
+
+
+def _box_from_json(raw: list[int]) -> Box:
+    left, top, right, bottom = raw
+    return left, top, right, bottom
 
 
 def _line_to_json(line: Line) -> dict[str, Any]:
@@ -136,13 +158,11 @@ def _line_to_json(line: Line) -> dict[str, Any]:
 
 
 def _line_from_json(raw: dict[str, Any]) -> Line:
-    left, top, right, bottom = raw["box"]
-    return Line(raw["text"], (left, top, right, bottom), raw["confidence"])
+    return Line(raw["text"], _box_from_json(raw["box"]), raw["confidence"])
 
 
 def _window_from_json(raw: dict[str, Any]) -> Window:
-    left, top, right, bottom = raw["box"]
-    return Window(left, top, right, bottom, raw["kind"])
+    return Window(*_box_from_json(raw["box"]), raw["kind"])
 
 
 def _json_page(page: PageText) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from pan_and_scan import Window
 
@@ -42,6 +42,16 @@ class Block:
 
 
 @dataclass(frozen=True)
+class FieldText:
+    """One value that a schema asked a page for."""
+
+    path: str  # JSON Pointer (RFC 6901): /items/0/price
+    value: Any  # text, a number, true, false or null
+    confidence: float  # mean probability of its tokens, 0 to 1
+    box: Box | None  # on the page, where it was read; None for null and where nothing was looked at
+
+
+@dataclass(frozen=True)
 class PageText:
     """A page as it was read, or the reason why it was not.
 
@@ -58,6 +68,8 @@ class PageText:
         turned: degrees the page was turned counter-clockwise to be upright.
         attempts: how often the page was tried.
         error: why it failed; empty otherwise.
+        data: JSON by the schema that was asked for; None where the text was.
+        fields: its values, each with its place.
     """
 
     file: str
@@ -72,6 +84,8 @@ class PageText:
     turned: float = 0.0
     attempts: int = 1
     error: str = ""
+    data: Any = None
+    fields: tuple[FieldText, ...] = ()
 
     @property
     def text(self) -> str:

@@ -18,6 +18,7 @@ from typing import Literal
 from PIL import Image
 
 from pan_and_scan import ImageError, Window
+from vlm.answer import Answer
 from vlm.errors import UsageError, VlmError
 from vlm.reading.ink import ink_of, rows_of
 from vlm.reading.loops import loop_of
@@ -26,7 +27,7 @@ from vlm.reading.sources import OpenedPage, SourcePage
 from vlm.reading.tiles import CHARACTERS, Cut, Room, Tile, cut_out, lines_of, tiles_of
 from vlm.reading.upright import Turn, angle_of, turned
 from vlm.sampling import Sampling
-from vlm.session import VLM, Answer, Options
+from vlm.session import VLM, Options
 
 TextLayerUse = Literal["auto", "never", "only"]
 UNSURE = 0.6  # confidence below which a page may stand on its head
@@ -79,15 +80,15 @@ class PageReader:
         try:
             opened = page.open()
         except (VlmError, ImageError) as error:
-            return _failed(page, (0, 0), str(error))
+            return unread(page, (0, 0), str(error))
         try:
             return self._read(page, opened)
         except (VlmError, ImageError) as error:
-            return replace(_failed(page, opened.image.size, str(error)), model=self.vlm.engine.name)
+            return replace(unread(page, opened.image.size, str(error)), model=self.vlm.engine.name)
 
     def _read(self, page: SourcePage, opened: OpenedPage) -> PageText:
         layer, use = opened.layer, self.options.text_layer
-        empty = _failed(page, opened.image.size, "")
+        empty = unread(page, opened.image.size, "")
         if layer is not None and layer.sound and use != "never":
             return replace(empty, blocks=layer.blocks, source="text layer")
         if use == "only":
@@ -200,7 +201,8 @@ def _sureness(answer: Answer | None) -> float:
     return 0.0 if answer is None else answer.confidence
 
 
-def _failed(page: SourcePage, size: tuple[int, int], error: str) -> PageText:
+def unread(page: SourcePage, size: tuple[int, int], error: str) -> PageText:
+    """A page of which nothing is known but why."""
     width, height = size
     return PageText(page.file, page.number, width, height, page.sha256, (), "failed", error=error)
 

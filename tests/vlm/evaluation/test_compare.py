@@ -14,6 +14,7 @@ from fakes import TOKENS, ScriptedEngine, picture
 from PIL import Image
 
 from pan_and_scan import Window
+from vlm.answer import Answer
 from vlm.errors import UsageError
 from vlm.evaluation.compare import (
     Asking,
@@ -27,7 +28,6 @@ from vlm.evaluation.compare import (
     schema_of,
 )
 from vlm.evaluation.folder import Item
-from vlm.session import Answer
 
 
 @pytest.fixture

@@ -82,6 +82,8 @@ def test_json_holds_all_that_is_known_of_a_page() -> None:
         "turned": 90.0,
         "attempts": 2,
         "sha256": "ab" * 32,
+        "data": None,
+        "fields": [],
     }
 
 

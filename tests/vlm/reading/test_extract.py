@@ -1,0 +1,68 @@
+"""Fields by a schema: always valid, each with a place, and what failed is said."""
+
+from __future__ import annotations
+
+import pytest
+from fakes import picture, tiny_checkpoint
+from jsonschema import validate
+from scripted_pages import FakePage
+
+from vlm.constrain import Constraint
+from vlm.errors import UsageError
+from vlm.reading.extract import FieldReader, fields_question
+from vlm.reading.output import page_from_json, page_to_json
+from vlm.reading.transcribe import ReadOptions
+from vlm.session import VLM
+
+SCHEMA = {
+    "type": "object",
+    "properties": {"shop": {"type": "string", "maxLength": 8}, "total": {"type": "number"}},
+    "required": ["total"],
+}
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> VLM:
+    return VLM.load(tiny_checkpoint(tmp_path_factory.mktemp("tiny")))
+
+
+def test_a_page_becomes_json_that_validates(model: VLM) -> None:
+    constraint = Constraint.schema(SCHEMA)
+    page = FakePage(picture(2, 112, 112))
+    got = FieldReader(model, constraint, ReadOptions(max_tokens=60)).read(page)  # type: ignore[arg-type]
+    assert (got.source, got.error, got.blocks, got.number) == ("model", "", (), 3)
+    assert constraint.json_schema is not None
+    validate(got.data, constraint.json_schema)
+    assert [field.path for field in got.fields] == ["/shop", "/total"]
+    for field in got.fields:
+        assert field.value == got.data[field.path[1:]] and 0.0 <= field.confidence <= 1.0
+        assert (field.box is None) == (field.value is None)
+    assert len(got.windows) == 5
+    back = page_from_json(page_to_json(got))
+    assert back.data == got.data and [f.box for f in back.fields] == [f.box for f in got.fields]
+
+
+def test_the_fields_are_named_in_the_question() -> None:
+    assert fields_question(Constraint.schema(SCHEMA)) == "Give these fields as JSON: shop, total."
+    listed = Constraint.schema({"type": "array", "items": {"type": "string"}})
+    assert fields_question(listed) == "Give this as JSON."
+    with pytest.raises(UsageError, match="by a schema"):
+        fields_question(Constraint.regex("a+"))
+
+
+def test_a_value_that_loops_is_tried_again_and_then_failed(model: VLM) -> None:
+    constraint = Constraint.schema(
+        {"type": "object", "properties": {"a": {"const": "spam " * 20}}, "required": ["a"]}, "as written"
+    )
+    reader = FieldReader(model, constraint, ReadOptions(max_tokens=200))
+    got = reader.read(FakePage(picture(1)))  # type: ignore[arg-type]
+    assert (got.source, got.error, got.attempts) == ("failed", "a value repeats itself without end", 2)
+    assert got.data is None
+
+
+def test_a_damaged_page_and_a_budget_too_small_are_failed_pages(model: VLM) -> None:
+    constraint = Constraint.schema(SCHEMA)
+    damaged = FieldReader(model, constraint).read(FakePage(None))  # type: ignore[arg-type]
+    assert (damaged.source, damaged.error) == ("failed", "letter.png: page 3 is damaged")
+    short = FieldReader(model, constraint, ReadOptions(max_tokens=3)).read(FakePage(picture(1)))  # type: ignore[arg-type]
+    assert short.source == "failed" and "raise --max-tokens" in short.error

@@ -1,0 +1,112 @@
+"""An answer and all that is known of how it came about: windows, tokens, times, confidence, evidence."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from pan_and_scan import Window
+from vlm.evidence import Attention, Evidence
+from vlm.generate import FinishReason
+
+
+@dataclass(frozen=True)
+class UsedWindow:
+    """A window of one of the question's images; blank ones were not read."""
+
+    image: int  # index of the image, from 0
+    window: Window
+
+
+@dataclass(frozen=True)
+class Usage:
+    """Token counts."""
+
+    prompt_tokens: int  # image tokens included
+    image_tokens: int
+    completion_tokens: int
+
+
+@dataclass(frozen=True)
+class Timings:
+    """Seconds each stage took."""
+
+    load: float
+    encode: float
+    prefill: float
+    decode: float
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An answer and how it came about."""
+
+    text: str
+    model: str
+    finish_reason: FinishReason
+    windows: tuple[UsedWindow, ...]
+    usage: Usage
+    timings: Timings
+    ids: tuple[int, ...] = ()  # the answer's tokens as they were generated
+    logprobs: tuple[float, ...] = ()  # natural log of each one's probability
+    pieces: tuple[bytes, ...] = field(default=(), repr=False)  # of UTF-8, what each one adds to the text
+    attention: Attention | None = field(default=None, repr=False, compare=False)  # None: no images
+    data: Any = field(default=None, hash=False)  # what the text stands for, if it was held to a schema
+
+    @property
+    def confidence(self) -> float:
+        """Mean probability of the answer's tokens, 0 to 1; 0 where there are none."""
+        return sum(map(math.exp, self.logprobs)) / len(self.logprobs) if self.logprobs else 0.0
+
+    @cached_property
+    def evidence(self) -> tuple[Evidence, ...]:
+        """Where on the images it was read, the best place first; images count over the conversation."""
+        return () if self.attention is None else self.attention.evidence()
+
+    def to_json(self) -> dict[str, Any]:
+        """The object ``vlm ask --json`` prints."""
+        return {
+            "answer": self.text,
+            **({} if self.data is None else {"data": self.data}),
+            "confidence": round(self.confidence, 4),
+            "model": self.model,
+            "finish_reason": self.finish_reason,
+            "windows": [
+                {"image": used.image, "box": list(used.window.box), "kind": used.window.kind}
+                for used in self.windows
+            ],
+            "evidence": [
+                {"image": found.image, "box": list(found.box), "score": round(found.score, 4)}
+                for found in self.evidence
+            ],
+            "usage": vars(self.usage),
+            "timings": {name: round(seconds, 4) for name, seconds in vars(self.timings).items()},
+        }
+
+
+class AnswerStream:
+    """Pieces of text as they come; ``answer`` is there once they are all read.
+
+    Stopping early is leaving the loop: nothing runs between pieces.
+    """
+
+    def __init__(self, pieces: Iterator[str | Answer]) -> None:
+        self._pieces = pieces
+        self.answer: Answer | None = None
+
+    def __iter__(self) -> Iterator[str]:
+        for piece in self._pieces:
+            if isinstance(piece, Answer):
+                self.answer = piece
+            else:
+                yield piece
+
+    def read(self) -> Answer:
+        """Read to the end and return the answer."""
+        for _ in self:
+            pass
+        assert self.answer is not None
+        return self.answer

@@ -1,0 +1,76 @@
+"""``vlm ask`` about documents: which arguments are documents, and an answer with its page."""
+
+from __future__ import annotations
+
+import glob
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from vlm.reading.choose import Found
+    from vlm.reading.sources import SourceOptions
+    from vlm.session import VLM, Options
+
+_SUFFIXES = (".pdf", ".tif", ".tiff", ".heic", ".heif")
+
+
+def are_documents(sources: Sequence[str]) -> bool:
+    """Whether any source may hold several pages: folders, patterns, PDF, TIFF; HEIC is read as those are."""
+    return any(
+        os.path.isdir(source)
+        or source.lower().endswith(_SUFFIXES)
+        or (glob.has_magic(source) and not os.path.exists(source))
+        for source in sources
+    )
+
+
+def check_documents(sources: Sequence[str], reading: SourceOptions) -> None:
+    """Refuse what isn't there before a model is loaded."""
+    from vlm.reading.sources import list_pages
+
+    list_pages([source for source in sources if source != "-"], reading)
+
+
+def ask_documents(
+    vlm: VLM,
+    sources: Sequence[str],
+    question: str,
+    options: Options,
+    reading: SourceOptions,
+    on_page: Callable[[int], None],
+) -> Found:
+    """Find the pages that matter and answer from them."""
+    from dataclasses import replace
+
+    from vlm.reading.choose import ask_pages
+    from vlm.reading.sources import list_pages
+
+    sized = replace(reading, window_size=vlm.engine.window_size)
+    return ask_pages(vlm, list_pages(sources, sized), question, options, on_page=on_page)
+
+
+def print_found(found: Found, as_json: bool) -> None:
+    """The answer, and on stderr the page it comes from."""
+    if as_json:
+        print(json.dumps(found_to_json(found), ensure_ascii=False))
+        return
+    print(found.answer.text)
+    if found.page.count > 1 or len(found.ranking) > 1:
+        print(f"[{_printable(found.page.file)}, page {found.page.number}]", file=sys.stderr)
+
+
+def found_to_json(found: Found) -> dict[str, Any]:
+    """The answer's object with its page and how the pages ranked."""
+    ranking = [
+        {"file": one.page.file, "page": one.page.number, "score": round(one.score, 4), "by": one.by}
+        for one in found.ranking
+    ]
+    place = {"file": found.page.file, "number": found.page.number}
+    return found.answer.to_json() | {"page": place, "ranking": ranking}
+
+
+def _printable(name: str) -> str:
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in name)
