@@ -165,6 +165,34 @@ def windows(
 
 
 @eval_app.command()
+def pages(
+    model: _ModelOption = "mini",
+    limit: _LimitOption = 100,
+    split: _SplitOption = SplitName.heldout,
+    seed: SeedOption = _SEED,
+    as_json: _JsonOption = False,
+) -> None:
+    """Find the page of a bundle that answers a question; print how often it comes first."""
+    from vlm.session import VLM
+
+    with with_extra("train"):
+        from vlm.evaluation.finding import PAGES, bundles, rank_bundles
+        from vlm.reading.choose import MOST
+
+    vlm = VLM.load(model)
+    with with_extra("train"), progress("bundles of pages", limit) as advance:
+        found = rank_bundles(vlm, list(bundles(cast(Any, split.value), limit, seed)), advance)
+    if as_json:
+        head = {"model": model, "split": split.value, "seed": seed}
+        print(json.dumps(head | {"ways": [way.to_json() for way in found]}))
+        return
+    print(f"{model}, {split.value} split, {limit} bundles of {PAGES} pages")
+    for way in found:
+        among = f"among the first {MOST} {way.within(MOST):6.1%}"
+        print(f"ranked by {way.by:<11} first {way.within(1):6.1%}  {among}")
+
+
+@eval_app.command()
 def make(
     folder: Annotated[Path, typer.Argument(help="Folder to write; it must not be there yet.")],
     kind: Annotated[list[str] | None, typer.Option("--kind", help="Only these; repeat to add.")] = None,

@@ -8,8 +8,8 @@ loaded; a ``Matcher`` follows one answer.
 closing, and lets a token pass only if it knows one for the time after that fits what is left of the
 budget. Where the model would overrun, the closing is written in its place: the open string is shut,
 what is left becomes null or the shortest that is allowed, and the answer's ``finish_reason`` says that
-it was cut. So JSON always validates. A regular expression or a grammar whose end is hard to find
-(``.*END``) has no closing and may be cut in the middle.
+it was cut. So JSON always validates; a string whose pattern can't be brought to an end is not begun. A
+regular expression or a grammar whose end is not found has no closing and may be cut in the middle.
 
 Almost always the closing known before still holds after a token, which is one call to see;
 ``vlm.closing`` finds the others.

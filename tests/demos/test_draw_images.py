@@ -26,8 +26,8 @@ def test_drawing_again_gives_the_committed_pixels(drawn: Path, name: str) -> Non
 
 
 def test_every_committed_image_is_drawn_and_small() -> None:
-    # windows.png is the README's picture, which `vlm windows --save` draws on one of the others.
-    assert {path.name for path in FOLDER.iterdir()} - {"windows.png"} == set(IMAGES)
+    # The README's pictures, which `vlm windows --save` and `vlm ask --save-evidence` draw on the others.
+    assert {path.name for path in FOLDER.iterdir()} - {"windows.png", "evidence.png"} == set(IMAGES)
     assert all((FOLDER / name).stat().st_size < 150_000 for name in IMAGES)
 
 
