@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import signal
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
 
 import pytest
 
 from vlm.cli import main
 
 
-@dataclass(frozen=True)
-class Ran:
+class Ran(NamedTuple):
     """A command that has ended."""
 
     code: int
@@ -46,3 +47,13 @@ def calls(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *
         return Ran(int(ended.value.code or 0), captured.out, captured.err)
 
     return call
+
+
+@contextmanager
+def heeding_ctrl_c() -> Iterator[None]:
+    """For starting a process: a job in the background of a script ignores Ctrl-C, and so would its child."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)

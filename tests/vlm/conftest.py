@@ -1,8 +1,18 @@
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 import torch
 from runner import Run, calls
+
+LOG = (
+    {"seconds": 0.0, "stage": "...", "name": "decoder", "first_step": 0},
+    {"seconds": 1800.0, "step": 100, "answer": 1.0},
+    {"seconds": 0.0, "stage": "...", "name": "decoder", "first_step": 100},
+    {"seconds": 900.0, "step": 140, "answer": 0.5},
+)
 
 torch.set_num_threads(1)  # tiny shapes: more threads only wait for each other
 
@@ -11,3 +21,21 @@ torch.set_num_threads(1)  # tiny shapes: more threads only wait for each other
 def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
     """Calls ``vlm`` and tells how it ended."""
     return calls(capsys, monkeypatch)
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Path:
+    """What a stage of training wrote, resumed once."""
+    path = tmp_path / "reader.jsonl"
+    path.write_text("".join(json.dumps(line) + "\n" for line in LOG))
+    return path
+
+
+@pytest.fixture
+def fonts() -> None:
+    """Skips without the fonts of training and evaluation."""
+    fonts = pytest.importorskip("vlm.training.fonts")
+    try:
+        fonts.find_fonts("heldout"), fonts.find_fonts("train")
+    except FileNotFoundError:
+        pytest.skip("the fonts of `make fonts` are not installed")

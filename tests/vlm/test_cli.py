@@ -23,7 +23,7 @@ import pytest
 import torch
 from fakes import TOKENS, ScriptedEngine, picture, rewrite, tiny_checkpoint
 from PIL import Image
-from runner import Ran, Run
+from runner import Ran, Run, heeding_ctrl_c
 
 from vlm import __version__
 from vlm.cli import main
@@ -208,6 +208,7 @@ def test_ask_prints_the_published_json(run: Run, photo: Path, tiny: Path) -> Non
         "model": str(tiny),
         "finish_reason": "length",
         "windows": [{"image": 0, "box": [0, 0, 80, 80], "kind": "whole"}],
+        "evidence": [{"image": 0, "box": [0, 0, 80, 80], "score": 1.0}],
         "usage": {"image_tokens": TOKENS, "completion_tokens": 7},
     }
 
@@ -306,7 +307,7 @@ HOSTILE: dict[str, tuple[Callable[[Path], object], str]] = {
     "text.png": (lambda path: path.write_text("TOTAL 24.85"), "is not an image"),
     "cut.jpg": (lambda path: path.write_bytes(jpeg()[:2000]), "cut off or damaged"),
     "bomb.png": (huge, "more pixels than"),
-    "folder.png": (lambda path: path.mkdir(), "is a directory"),
+    "folder.png": (lambda path: path.mkdir(), "file"),  # to ask, a folder is pages; this one holds none
     "missing.png": (lambda path: None, "no such file"),
 }
 
@@ -470,12 +471,8 @@ def test_help_imports_nothing_heavy() -> None:
 def test_ctrl_c_ends_without_a_traceback(tmp_path: Path) -> None:
     fifo = tmp_path / "pipe.png"
     os.mkfifo(fifo)
-    # A job in the background of a script ignores Ctrl-C, and so would the command started by it.
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
+    with heeding_ctrl_c():
         process = start("windows", fifo)
-    finally:
-        signal.signal(signal.SIGINT, before)
     with fifo.open("wb"):  # returns once the command has opened its end; now it waits for bytes
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=60)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,45 +12,9 @@ pytest.importorskip("typst")
 pytest.importorskip("matplotlib")
 
 from fakes import ScriptedEngine, picture
+from runner import Run
 
-from vlm.cli import main
 from vlm.session import VLM
-from vlm.training.fonts import find_fonts
-
-Run = Callable[..., tuple[int, str, str]]
-LOG = (
-    {"seconds": 0.0, "stage": "...", "name": "decoder", "first_step": 0},
-    {"seconds": 1800.0, "step": 100, "answer": 1.0},
-    {"seconds": 0.0, "stage": "...", "name": "decoder", "first_step": 100},
-    {"seconds": 900.0, "step": 140, "answer": 0.5},
-)
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
-    def call(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["vlm", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        captured = capsys.readouterr()
-        return int(ended.value.code or 0), captured.out, captured.err
-
-    return call
-
-
-@pytest.fixture
-def log(tmp_path: Path) -> Path:
-    path = tmp_path / "reader.jsonl"
-    path.write_text("".join(json.dumps(line) + "\n" for line in LOG))
-    return path
-
-
-@pytest.fixture
-def fonts() -> None:
-    try:
-        find_fonts("heldout"), find_fonts("train")
-    except FileNotFoundError:
-        pytest.skip("the fonts of `make fonts` are not installed")
 
 
 @pytest.fixture

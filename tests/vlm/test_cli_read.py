@@ -24,7 +24,7 @@ import pytest
 from fake_pages import page
 from fakes import ScriptedEngine, picture
 from PIL import Image
-from runner import Ran, Run, calls
+from runner import Ran, Run, calls, heeding_ctrl_c
 
 from vlm.cli import main
 from vlm.errors import ImageError
@@ -286,9 +286,9 @@ main()
 
 def started(*arguments: object, **how: Any) -> subprocess.Popen[bytes]:
     path = os.pathsep.join([str(TESTS.parent), str(TESTS)])
-    return subprocess.Popen(
-        [sys.executable, "-c", SLOW, *map(str, arguments)], env=os.environ | {"PYTHONPATH": path}, **how
-    )
+    environment = os.environ | {"PYTHONPATH": path}
+    with heeding_ctrl_c():
+        return subprocess.Popen([sys.executable, "-c", SLOW, *map(str, arguments)], env=environment, **how)
 
 
 @pytest.mark.slow

@@ -59,4 +59,6 @@ def test_damaged_pages_are_passed_over(tmp_path: Path) -> None:
     found = ask_pages(engine.vlm(), pages, "Total?", Options())  # type: ignore[arg-type]
     assert found.page.number == 2 and found.ranking[-1].by == "unreadable"
     with pytest.raises(UsageError, match="none of the pages can be read"):
+        ask_pages(engine.vlm(), pages[:1] * 2, "Total?", Options())  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="page 3 is damaged"):  # of a single page, its own trouble
         ask_pages(engine.vlm(), pages[:1], "Total?", Options())  # type: ignore[arg-type]

@@ -22,6 +22,7 @@ from typing import Any
 
 import pytest
 from fake_pages import FakePage, fake_pages, page, read_fake
+from runner import heeding_ctrl_c
 
 from vlm.errors import UsageError
 from vlm.reading.jobs import FIRST_JUDGED, JobSettings, JobSummary, run_job
@@ -307,10 +308,11 @@ sys.exit(0 if not summary.stopped else 130)
 
 def started(out: Path, seconds: float, count: int = 200) -> subprocess.Popen[bytes]:
     path = os.pathsep.join([str(TESTS.parent), str(TESTS)])
-    return subprocess.Popen(
-        [sys.executable, "-c", HOLD, str(out), str(count), str(seconds), str(out.parent / "log")],
-        env=os.environ | {"PYTHONPATH": path},
-    )
+    with heeding_ctrl_c():
+        return subprocess.Popen(
+            [sys.executable, "-c", HOLD, str(out), str(count), str(seconds), str(out.parent / "log")],
+            env=os.environ | {"PYTHONPATH": path},
+        )
 
 
 def wait_for_pages(out: Path, process: subprocess.Popen[bytes], count: int = 1) -> None:
