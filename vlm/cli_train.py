@@ -47,6 +47,9 @@ def vlm(
     projector_share: Annotated[
         float, typer.Option(min=0.0, max=1.0, help="Of the time, for the projector alone at the beginning.")
     ] = 0.0,
+    rate: Annotated[
+        float, typer.Option(min=0.01, max=1.0, help="Share of the full rates; less to finish a good model.")
+    ] = 1.0,
     seed: SeedOption = 2,
 ) -> None:
     """Stage two: projector and decoder learn to answer."""
@@ -57,6 +60,7 @@ def vlm(
         folder = out / "mini"
         write_skeleton(folder)
         stage = ReaderStage(folder, start, out, minutes, seed=seed)
+        stage = replace(stage, muon_rate=stage.muon_rate * rate, adam_rate=stage.adam_rate * rate)
         train_reader(replace(stage, encoder_share=encoder_share, projector_share=projector_share))
 
 

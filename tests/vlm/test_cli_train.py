@@ -40,3 +40,16 @@ def test_the_contact_sheet_is_a_picture(run: Run, fonts: None, tmp_path: Path) -
         assert image.size == (6 * 300, 2 * 410)
         colors = image.convert("RGB").getcolors(1 << 24)
     assert colors is not None and len(colors) > 100
+
+
+def test_rates_and_shares_reach_the_stage(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from vlm.training import reader
+
+    stages: list[reader.ReaderStage] = []
+    monkeypatch.setattr(reader, "train_reader", stages.append)
+    start = tmp_path / "reader.pt"
+    assert run("train", "vlm", start, "--out", tmp_path, "--rate", 0.25, "--encoder-share", 0.5).code == 0
+    (stage,) = stages
+    full = reader.ReaderStage(stage.folder, start, tmp_path, 60.0)
+    assert stage.muon_rate == full.muon_rate / 4 and stage.adam_rate == full.adam_rate / 4
+    assert stage.encoder_share == 0.5 and stage.start == start
