@@ -72,7 +72,7 @@ def browser() -> Iterator[Any]:
 
 @pytest.fixture(scope="module")
 def url(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with page_served(tmp_path_factory.mktemp("scripted"), says=SAYS, pause=0.03) as url:
+    with page_served(tmp_path_factory.mktemp("scripted"), says=SAYS, pause=0.1) as url:
         yield url
 
 
