@@ -59,7 +59,9 @@ def print_found(found: Found, as_json: bool) -> None:
         return
     print(found.answer.text)
     if found.page.count > 1 or len(found.ranking) > 1:
-        print(f"[{_printable(found.page.file)}, page {found.page.number}]", file=sys.stderr)
+        from vlm.reading.atomic import printable
+
+        print(f"[{printable(found.page.file)}, page {found.page.number}]", file=sys.stderr)
 
 
 def found_to_json(found: Found) -> dict[str, Any]:
@@ -70,7 +72,3 @@ def found_to_json(found: Found) -> dict[str, Any]:
     ]
     place = {"file": found.page.file, "number": found.page.number}
     return found.answer.to_json() | {"page": place, "ranking": ranking}
-
-
-def _printable(name: str) -> str:
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in name)

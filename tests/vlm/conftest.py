@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from fakes import picture, tiny_checkpoint
 from runner import Run, calls
 
 LOG = (
@@ -39,3 +40,16 @@ def fonts() -> None:
         fonts.find_fonts("heldout"), fonts.find_fonts("train")
     except FileNotFoundError:
         pytest.skip("the fonts of `make fonts` are not installed")
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random checkpoint."""
+    return tiny_checkpoint(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture
+def photo(tmp_path: Path) -> Path:
+    path = tmp_path / "photo.png"
+    picture(1).save(path)
+    return path

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from clips import write
-from fakes import ScriptedEngine, picture, tiny_checkpoint
+from fakes import ScriptedEngine, picture
 from fpdf import FPDF
 from PIL import Image
 from runner import Run
@@ -34,11 +34,6 @@ def invoice(tmp_path: Path) -> Path:
     path = tmp_path / "invoice.pdf"
     pdf.output(str(path))
     return path
-
-
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_checkpoint(tmp_path_factory.mktemp("tiny"))
 
 
 def test_the_page_that_matters_is_found(run: Run, scripted: ScriptedEngine, invoice: Path) -> None:

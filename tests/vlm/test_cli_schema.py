@@ -8,23 +8,10 @@ from pathlib import Path
 import jsonschema
 import pytest
 import torch
-from fakes import picture, tiny_checkpoint
 from runner import Run
 
 torch.set_num_threads(1)
 SCHEMA = {"type": "object", "properties": {"shop": {"type": "string"}, "total": {"type": "number"}}}
-
-
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_checkpoint(tmp_path_factory.mktemp("tiny"))
-
-
-@pytest.fixture
-def photo(tmp_path: Path) -> Path:
-    path = tmp_path / "photo.png"
-    picture(1).save(path)
-    return path
 
 
 @pytest.fixture

@@ -207,7 +207,9 @@ class Filling:
 
     def __call__(self, item: Item, policy: str) -> Outcome:
         """Ask and score."""
-        question = f"Give these fields as JSON: {', '.join(item.fields)}."
+        from vlm.reading.extract import ask_for  # what ``vlm read --schema`` asks
+
+        question = ask_for(item.fields)
         started = time.perf_counter()
         answer = self.ask(item.open(), question, schema_of(item.fields), policy)
         seconds = time.perf_counter() - started

@@ -6,6 +6,7 @@ attention of the tokens that wrote it.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 from pan_and_scan import ImageError
@@ -27,7 +28,12 @@ def fields_question(constraint: Constraint) -> str:
     if schema is None:
         raise UsageError("fields are read by a schema; a pattern, a choice or a grammar has none")
     names = schema.get("properties", {})
-    return f"Give these fields as JSON: {', '.join(names)}." if names else "Give this as JSON."
+    return ask_for(names) if names else "Give this as JSON."
+
+
+def ask_for(names: Iterable[str]) -> str:
+    """The question for fields of these names."""
+    return f"Give these fields as JSON: {', '.join(names)}."
 
 
 class FieldReader:

@@ -20,11 +20,11 @@ from PIL import Image
 from pan_and_scan import ImageError, Window
 from vlm.answer import Answer
 from vlm.errors import UsageError, VlmError
-from vlm.reading.ink import ink_of, rows_of
+from vlm.reading.ink import Row, ink_of, rows_of
 from vlm.reading.loops import loop_of
 from vlm.reading.record import Block, Box, Line, PageText
 from vlm.reading.sources import OpenedPage, SourcePage
-from vlm.reading.tiles import CHARACTERS, Cut, Room, Tile, cut_out, lines_of, tiles_of
+from vlm.reading.tiles import CHARACTERS, LETTER, Cut, Room, Tile, cut_out, lines_of, tiles_of
 from vlm.reading.upright import Turn, angle_of, turned
 from vlm.sampling import Sampling
 from vlm.session import VLM, Options
@@ -126,18 +126,17 @@ class PageReader:
     def _best_way_up(self, image: Image.Image, degrees: float) -> tuple[list[_Said], Turn]:
         """Read the page as its lines lie; where that reads badly, try it the other way up."""
         ways = (degrees, degrees + 180.0) if degrees < 45.0 else (degrees, degrees - 180.0)
-        best: tuple[float, float] = (-1.0, degrees)
+        surest = -1.0
         for way in ways:
-            page, _ = turned(image, way)
+            page, turn = turned(image, way)
             tiles = self._tiles(page)
             probe = max(tiles, key=lambda tile: sum(line.letters for line in tile.lines))
             sure = _sureness(self._try(cut_out(page, probe, self.room), 0))
-            if sure > best[0]:
-                best = sure, way
+            if sure > surest:
+                surest, best = sure, (page, turn, tiles)
             if sure >= UNSURE and way < 45.0:
                 break
-        page, turn = turned(image, best[1])
-        tiles = self._tiles(page)
+        page, turn, tiles = best
         return list(self._read_tiles(page, tiles)), turn
 
     @property
@@ -150,7 +149,8 @@ class PageReader:
         return room if most is None else replace(room, windows=max(1, most - 1))
 
     def _tiles(self, page: Image.Image) -> list[Tile]:
-        rows = rows_of(ink_of(page))
+        # Ink without letters (a photo, a raster): the page is asked about as a whole.
+        rows = rows_of(ink_of(page)) or [Row((0, 0, page.width, page.height), 1, LETTER)]
         return tiles_of(lines_of(rows), self.room)
 
     def _read_tiles(self, page: Image.Image, tiles: Sequence[Tile]) -> Iterator[_Said]:

@@ -10,6 +10,7 @@ from PIL import Image
 from scripted_pages import FakePage, TurnByTurn
 
 from vlm.errors import UsageError
+from vlm.reading.ink import ink_of, rows_of
 from vlm.reading.record import Block, Line, PageText
 from vlm.reading.textlayer import TextLayer
 from vlm.reading.transcribe import PageReader, ReadOptions
@@ -89,10 +90,15 @@ def test_an_empty_page_is_empty_and_no_failure(tmp_path: Path) -> None:
 
 
 def test_a_picture_without_letters_is_asked_about_as_a_whole(tmp_path: Path) -> None:
-    image = Image.new("RGB", (300, 200), "white")
-    image.paste((200, 0, 0), (100, 60, 200, 140))
-    got, _ = read(tmp_path, FakePage(image), "a word")
-    assert got.text in ("", "a word")
+    dots = Image.new("L", (2, 2), 255)
+    dots.putpixel((0, 0), 0)
+    image = Image.new("RGB", (600, 600), "white")
+    for at in range(0, 600, 2):
+        for down in range(0, 600, 2):
+            image.paste(dots.convert("RGB"), (at, down))
+    assert ink_of(image).any() and rows_of(ink_of(image)) == []  # a raster: more pieces than letters
+    got, engine = read(tmp_path, FakePage(image), "a word")
+    assert (got.text, got.source, got.error) == ("a word", "model", "") and engine.crops
 
 
 def test_a_damaged_page_is_a_failed_one(tmp_path: Path) -> None:
