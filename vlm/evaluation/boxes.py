@@ -24,8 +24,8 @@ def answer_boxes(page: Page, sources: Sequence[Glyph | None]) -> list[Box]:
     Returns:
         (left, top, right, bottom) in pixels of the image, one a line; none where no glyph is known.
     """
-    where = {glyph: index for index, glyph in enumerate(page.glyphs)}
-    known = [where[glyph] for glyph in sources if glyph is not None]
+    where: dict[Glyph | None, int] = {glyph: index for index, glyph in enumerate(page.glyphs)}
+    known = [where[glyph] for glyph in sources if glyph in where]
     boxes = (_box(page, line) for line in _lines(page, known)) if known else ()
     return [box for box in boxes if box is not None]
 

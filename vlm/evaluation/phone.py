@@ -12,13 +12,16 @@ import random
 from dataclasses import replace
 from itertools import pairwise
 from statistics import median
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageFilter
 
-from vlm.training.page import Glyph, Page
+from vlm.training.page import Glyph, Mark, Page
+
+_PlacedT = TypeVar("_PlacedT", Glyph, Mark)
+
 
 LARGEST_TILT = 8.0  # degrees of the paper against the lens
 LARGEST_TURN = 2.0  # degrees in the plane of the picture
@@ -49,7 +52,7 @@ def photographed(page: Page, rng: random.Random) -> Page:
     )
     image = _lit(image, rng)
     image = image.filter(ImageFilter.GaussianBlur(rng.uniform(*BLUR) * _em(page)))
-    return replace(page, image=image, glyphs=_moved(page.glyphs, view))
+    return replace(page, image=image, glyphs=_moved(page.glyphs, view), marks=_moved(page.marks, view))
 
 
 def _view(size: tuple[int, int], rng: random.Random) -> tuple[Array, tuple[int, int]]:
@@ -85,11 +88,11 @@ def _projected(view: Array, points: Array) -> Array:
     return np.asarray(homogeneous[:, :2] / homogeneous[:, 2:])
 
 
-def _moved(glyphs: tuple[Glyph, ...], view: Array) -> tuple[Glyph, ...]:
-    if not glyphs:
-        return glyphs
-    places = _projected(view, np.array([(glyph.x, glyph.y) for glyph in glyphs])).tolist()
-    return tuple(replace(glyph, x=x, y=y) for glyph, (x, y) in zip(glyphs, places, strict=True))
+def _moved(placed: tuple[_PlacedT, ...], view: Array) -> tuple[_PlacedT, ...]:
+    if not placed:
+        return placed
+    places = _projected(view, np.array([(one.x, one.y) for one in placed])).tolist()
+    return tuple(replace(one, x=x, y=y) for one, (x, y) in zip(placed, places, strict=True))
 
 
 def _lit(image: Image.Image, rng: random.Random) -> Image.Image:

@@ -11,16 +11,18 @@ import io
 import math
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from statistics import median
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFilter
 
-from vlm.training.page import Glyph, Page
+from vlm.training.page import Glyph, Mark, Page
+
+_PlacedT = TypeVar("_PlacedT", Glyph, Mark)
 
 Floats = npt.NDArray[np.float32]
 Array = npt.NDArray[np.floating[Any]]
@@ -45,7 +47,7 @@ def degrade(page: Page, rng: random.Random, strength: float = 1.0) -> Page:
     if strength <= 0:
         return page
     wear = _Wear(rng, np.random.default_rng(rng.getrandbits(64)), strength)
-    image, glyphs = page.image.convert("RGB"), page.glyphs
+    image, glyphs, marks = page.image.convert("RGB"), page.glyphs, page.marks
     ground, contrast = _ground(image), _contrast(image)
     if wear.happens(0.2):
         image = _fade(image, ground, wear)
@@ -53,12 +55,12 @@ def degrade(page: Page, rng: random.Random, strength: float = 1.0) -> Page:
     if wear.happens(0.55):
         bend = _random_bend(image.size, wear)
         image = _moved(image, bend, ground, wear)
-        glyphs = _followed(glyphs, bend)
+        glyphs, marks = _followed(glyphs, bend), _followed(marks, bend)
     image = _soften(image, _em(glyphs, image), wear)
     image = _relight(image, contrast, wear)
     if wear.happens(0.5):
         image = _compress(image, round(90 - min(1.0, wear.strength) * 70 * wear.unit()))
-    return Page(image, page.lines, glyphs, page.facts)
+    return Page(image, page.lines, glyphs, page.facts, marks)
 
 
 @dataclass(frozen=True)
@@ -271,12 +273,11 @@ def _table(size: tuple[int, int], wear: _Wear) -> Image.Image:
     return _image(color + grain[:, :, None] * np.float32(rng.uniform(10, 90)))
 
 
-def _followed(glyphs: tuple[Glyph, ...], bend: _Bend) -> tuple[Glyph, ...]:
-    if not glyphs:
-        return glyphs
-    places = bend.to_picture(np.array([(glyph.x, glyph.y) for glyph in glyphs]))
-    pairs = zip(glyphs, places.tolist(), strict=True)
-    return tuple(Glyph(glyph.char, x, y) for glyph, (x, y) in pairs)
+def _followed(placed: tuple[_PlacedT, ...], bend: _Bend) -> tuple[_PlacedT, ...]:
+    if not placed:
+        return placed
+    places = bend.to_picture(np.array([(one.x, one.y) for one in placed]))
+    return tuple(replace(one, x=x, y=y) for one, (x, y) in zip(placed, places.tolist(), strict=True))
 
 
 # What becomes of it

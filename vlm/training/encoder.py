@@ -28,25 +28,33 @@ from vlm.config import VisionConfig
 from vlm.siglip import SiglipEncoder
 from vlm.training.fonts import Split
 from vlm.training.loop import Loop, RunLog, load_optimizers, load_state, optimizers, save_state
-from vlm.training.page import Glyph
+from vlm.training.page import Glyph, Mark
 from vlm.training.render import PageSampler, PageStyle
+from vlm.training.shape_forms import FORMS
+from vlm.training.shapes import SHADES
 from vlm.training.text import CHARSET
 
 SLOTS = 4  # characters kept a patch
 TEXT_LENGTH = 128  # characters the text tower sees
 EMPTY = 0  # class of an empty slot; a character is its CHARSET index + 1
 CLASSES = len(CHARSET) + 1
+SEEN_CLASSES = {name: CLASSES + index for index, name in enumerate((*SHADES, *sorted(FORMS)))}
+DENSE_CLASSES = CLASSES + len(SEEN_CLASSES)  # a character, or the colour or the kind of a shape
 IGNORED_SLOT = 255  # of a window whose letters are too small to read
 POOL = 2  # patches along one side of a soft token
 _CLASS_OF = {char: index + 1 for index, char in enumerate(CHARSET)}
 
 
-def slot_classes(glyphs: Iterable[Glyph], config: VisionConfig) -> np.ndarray:
+def slot_classes(glyphs: Iterable[Glyph], config: VisionConfig, marks: Iterable[Mark] = ()) -> np.ndarray:
     """Classes of the characters in each patch, grouped by soft token.
+
+    A patch within a shape (in the middle of its square, where every kind has ink or is empty in
+    its own way) names the shape's colour and its kind.
 
     Args:
         glyphs: in reading order, in pixels of the encoder's square; those outside are left out.
         config: shape of the tower.
+        marks: shapes, in the same pixels.
 
     Returns:
         uint8 [tokens, POOL * POOL, SLOTS]; patches of a token row by row, characters in reading
@@ -55,10 +63,17 @@ def slot_classes(glyphs: Iterable[Glyph], config: VisionConfig) -> np.ndarray:
     side = config.patches_per_side
     grid = np.zeros((side, side, SLOTS), dtype=np.uint8)
     used = np.zeros((side, side), dtype=np.int64)
+    y, x = (np.mgrid[:side, :side] + 0.5) * config.patch_size
+    for mark in marks:
+        reach_x, reach_y = (
+            max(0.7 * half, config.patch_size / 2) for half in (mark.half_width, mark.half_height)
+        )
+        inside = (abs(x - mark.x) <= reach_x) & (abs(y - mark.y) <= reach_y)
+        grid[inside, 0], grid[inside, 1] = SEEN_CLASSES[mark.color], SEEN_CLASSES[mark.kind]
     for glyph in glyphs:
         column, row = int(glyph.x // config.patch_size), int(glyph.y // config.patch_size)
-        inside = 0 <= column < side and 0 <= row < side
-        if inside and used[row, column] < SLOTS and glyph.char in _CLASS_OF:
+        on_grid = 0 <= column < side and 0 <= row < side
+        if on_grid and used[row, column] < SLOTS and glyph.char in _CLASS_OF:
             grid[row, column, used[row, column]] = _CLASS_OF[glyph.char]
             used[row, column] += 1
     cells = grid.reshape(side // POOL, POOL, side // POOL, POOL, SLOTS).transpose(0, 2, 1, 3, 4)
@@ -119,27 +134,32 @@ class EncoderHeads(nn.Module):
         super().__init__()
         width = config.hidden_size
         self.spread = nn.Linear(width, POOL * POOL * width)  # a token to its patches again
-        self.dense = nn.Linear(width, SLOTS * CLASSES)
+        self.dense = nn.Linear(width, SLOTS * DENSE_CLASSES)
         self.image_out = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.Linear(width, 128))
         self.text = TextTower(128, 128)
         self.scale = nn.Parameter(torch.tensor(math.log(10.0)))
         self.bias = nn.Parameter(torch.tensor(-10.0))
 
     def dense_loss(self, pooled_NTD: Tensor, slots: Tensor) -> tuple[Tensor, Tensor]:
-        """Cross-entropy over the slots, and the share of characters named right."""
+        """Cross-entropy over the slots, and the share of characters named right.
+
+        Shapes fill few slots beside letters, so theirs is a mean of its own.
+        """
         n, t, d = pooled_NTD.shape
         patches = F.gelu(self.spread(pooled_NTD)).view(n, t, POOL * POOL, d)
-        logits = self.dense(patches).view(*slots.shape, CLASSES)
+        logits = self.dense(patches).view(*slots.shape, DENSE_CLASSES)
         read = slots != IGNORED_SLOT
-        filled = (slots != EMPTY) & read
+        seen = (slots >= CLASSES) & read
+        filled = (slots != EMPTY) & read & ~seen
         # A tenth of the empty slots stand for all of them: the loss learns from letters.
-        chosen = filled | (read & (torch.rand(slots.shape, device=slots.device) < 0.1))
-        if not filled.any():  # nothing legible in the whole batch
-            return pooled_NTD.sum() * 0.0, torch.zeros(())
-        chosen_logits = logits[chosen].float()
-        dense = F.cross_entropy(chosen_logits, slots[chosen].long())
-        with torch.no_grad():
-            hit = chosen_logits.argmax(-1) == slots[chosen]
+        chosen = filled | (read & (slots == EMPTY) & (torch.rand(slots.shape, device=slots.device) < 0.1))
+        dense, accuracy = pooled_NTD.sum() * 0.0, torch.zeros(())
+        if seen.any():
+            dense = dense + F.cross_entropy(logits[seen].float(), slots[seen].long())
+        if filled.any():  # something legible in the batch
+            chosen_logits = logits[chosen].float()
+            dense = dense + F.cross_entropy(chosen_logits, slots[chosen].long())
+            hit = chosen_logits.detach().argmax(-1) == slots[chosen]
             accuracy = hit[filled[chosen]].float().mean()
         return dense, accuracy
 

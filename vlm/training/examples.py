@@ -25,12 +25,14 @@ from vlm.prompt import ImagePart, Turn, plan_chat
 from vlm.tokenizer import GemmaTokenizer
 from vlm.training.encoder import IGNORED_SLOT, slot_classes, text_classes
 from vlm.training.fonts import Split
-from vlm.training.page import Glyph, Page
+from vlm.training.page import Glyph, Mark, Page
 from vlm.training.questions import Question, talk_about, talk_about_two
 from vlm.training.scenes import Scene, Scenes
 
 IGNORED = -100
+WEIGHT = -0.5  # a label weighs its answer's length to this power, so that long answers don't drown short ones
 LEGIBLE = 3.5  # pixels between neighbouring characters of a window's square; below, nobody can read
+TURNS = (1, 2, 3, 5)  # a further question costs a fraction of a further image
 MOST_TEXT = 240  # characters of all answers of an example
 
 
@@ -41,6 +43,7 @@ class Batch:
     pixels: Tensor  # uint8 [B * windows, 3, S, S]
     ids: Tensor  # int64 [B, T], padded at the end
     labels: Tensor  # int64 [B, T], the next token where it belongs to an answer, else IGNORED
+    weights: Tensor  # float [B, T], of each label in the loss; see WEIGHT
     places: Tensor  # bool [B, T, soft], soft tokens that hold the next character
     slots: Tensor  # uint8 [B * windows, tokens, patches of a token, SLOTS], as in stage one
     texts: Tensor  # uint8 [B, TEXT_LENGTH], classes of the first page's characters, as in stage one
@@ -128,18 +131,21 @@ class BatchMaker:
         count, soft = len(examples), examples[0].pixels.shape[0] * self.tokens
         ids_BT = torch.zeros(count, length, dtype=torch.long)
         labels_BT = torch.full((count, length), IGNORED)
+        weights_BT = torch.zeros(count, length)
         places_BTS = torch.zeros(count, length, soft, dtype=torch.bool)
         for row, example in enumerate(examples):
             ids_BT[row, : len(example.ids)] = torch.tensor(example.ids)
             for answer in example.answers:
                 end = answer.at + len(answer.ids)
                 labels_BT[row, answer.at - 1 : end - 1] = ids_BT[row, answer.at : end]
+                weights_BT[row, answer.at - 1 : end - 1] = len(answer.ids) ** WEIGHT
                 for offset, held in enumerate(answer.places):
                     places_BTS[row, answer.at - 1 + offset, held] = True
         return Batch(
             pixels=torch.cat([example.pixels for example in examples]),
             ids=ids_BT,
             labels=labels_BT,
+            weights=weights_BT,
             places=places_BTS,
             slots=torch.cat([example.slots for example in examples]),
             texts=torch.stack([example.text for example in examples]),
@@ -153,7 +159,7 @@ class BatchMaker:
         if layout.images == 2:
             questions = talk_about_two(pages, rng, words)
         else:
-            questions = talk_about(pages[0], rng, words, turns=rng.choice((1, 1, 2, 3)))
+            questions = talk_about(pages[0], rng, words, turns=rng.choice(TURNS))
         questions = _within(questions, MOST_TEXT)
         if not questions:
             return None
@@ -198,7 +204,13 @@ class BatchMaker:
         glyphs = [
             Glyph(g.char, (g.x - window.left) * scale_x, (g.y - window.top) * scale_y) for g in page.glyphs
         ]
-        slots = torch.from_numpy(slot_classes(glyphs, self.vision))
+        marks = [
+            Mark(
+                m.color, m.kind, (m.x - window.left) * scale_x, (m.y - window.top) * scale_y,
+                m.half_width * scale_x, m.half_height * scale_y,
+            ) for m in page.marks
+        ]  # fmt: skip
+        slots = torch.from_numpy(slot_classes(glyphs, self.vision, marks))
         if 0 < _pitch(glyphs) < LEGIBLE:
             slots.fill_(IGNORED_SLOT)
         return slots

@@ -24,6 +24,18 @@ class Glyph:
 
 
 @dataclass(frozen=True)
+class Mark:
+    """A coloured shape that is seen and not read: its centre and half its size, in pixels."""
+
+    color: str
+    kind: str
+    x: float
+    y: float
+    half_width: float
+    half_height: float
+
+
+@dataclass(frozen=True)
 class Fact:
     """One thing a page tells.
 
@@ -35,6 +47,7 @@ class Fact:
     answer: str
     subject: str = ""
     at: tuple[int | None, ...] = ()  # glyph of each answer character; empty: not read from one place
+    mark: int | None = None  # the mark to look at, where the answer is not read from glyphs
 
 
 @dataclass(frozen=True)
@@ -45,3 +58,4 @@ class Page:
     lines: tuple[str, ...]  # in reading order
     glyphs: tuple[Glyph, ...]  # of the lines, in reading order, interior spaces included
     facts: tuple[Fact, ...] = ()
+    marks: tuple[Mark, ...] = ()

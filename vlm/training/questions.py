@@ -26,12 +26,16 @@ from vlm.training.wordings import (
 
 LONGEST = 180  # characters of an answer: a longer page is asked for its lines and facts
 READ_ALL = 0.6  # share of conversations with a transcription, which teaches most a page
+SEEN = "\ufffc"  # the object replacement character: something that is no letter
 FIRST, SECOND = "The first image.", "The second image."
 
 
 @dataclass(frozen=True)
 class Question:
-    """A question, its answer, and the glyph each character of the answer was read from."""
+    """A question, its answer, and the glyph each character of the answer was read from.
+
+    A thing that is seen and not read stands among them as a glyph of the character ``SEEN``.
+    """
 
     text: str
     answer: str
@@ -69,7 +73,8 @@ def talk_about(page: Page, rng: random.Random, decoys: Sequence[str], turns: int
 def _alike(question: Question, other: Question) -> bool:
     """Whether an answer could be copied from the other's: the page must be looked at each time."""
     told = " ".join(other.answer.split())
-    return question.text == other.text or (any(question.sources) and question.answer in told)
+    read = any(glyph is not None and glyph.char != SEEN for glyph in question.sources)
+    return question.text == other.text or (read and question.answer in told)
 
 
 def talk_about_two(pages: Sequence[Page], rng: random.Random, decoys: Sequence[str]) -> list[Question]:
@@ -188,8 +193,12 @@ def fact_question(page: Page, rng: random.Random) -> Question | None:
     fact = rng.choice(facts)
     if len(fact.answer) > LONGEST:
         return None
-    at = fact.at or (None,) * len(fact.answer)
-    sources = tuple(None if index is None else page.glyphs[index] for index in at)
+    if fact.mark is not None:
+        mark = page.marks[fact.mark]
+        sources: tuple[Glyph | None, ...] = (Glyph(SEEN, mark.x, mark.y),) * len(fact.answer)
+    else:
+        at = fact.at or (None,) * len(fact.answer)
+        sources = tuple(None if index is None else page.glyphs[index] for index in at)
     return Question(worded(rng.choice(WORDINGS[fact.key]), fact.subject), fact.answer, sources)
 
 

@@ -105,10 +105,11 @@ class Reader(nn.Module):
         answers = batch.labels != IGNORED
         logits = self.decoder.logits(hidden[answers]).float()
         wanted = batch.labels[answers]
+        weights = batch.weights[answers] / batch.weights.sum()
         found = {
-            "answer": F.cross_entropy(logits, wanted),
+            "answer": (F.cross_entropy(logits, wanted, reduction="none") * weights).sum(),
             "guide": self._guide(batch, image_at),
-            "accuracy": (logits.argmax(-1) == wanted).float().mean(),
+            "accuracy": ((logits.argmax(-1) == wanted) * weights).sum(),
         }
         if not self.vision.encoder.embeddings.patch_embedding.weight.requires_grad:
             return found  # a frozen encoder learns nothing from its own losses
@@ -122,12 +123,13 @@ class Reader(nn.Module):
         """How far the guided heads look from the soft tokens of the next character."""
         placed = batch.places.any(-1)
         wanted = batch.places[placed]
+        share = batch.weights[placed] / batch.weights[placed].sum()
         total = torch.zeros(())
         if not placed.any():
             return total
         for tap, (_, head) in zip(self.taps, self.guided, strict=True):
             weights = tap.log_weights(head, placed)[:, image_at]
-            total = total - weights.masked_fill(~wanted, -1e4).logsumexp(-1).mean()
+            total = total - (weights.masked_fill(~wanted, -1e4).logsumexp(-1) * share).sum()
         return total / len(self.guided)
 
 

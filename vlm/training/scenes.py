@@ -47,10 +47,10 @@ class Scenes:
         self.text = self.typesetter.text
         self.templates = templates_of(split)
         self._kinds: tuple[tuple[float, Callable[[Scene], Page | None]], ...] = (
-            (38, self.lines),
-            (38, self.document),
+            (28, self.lines),
+            (44, self.document),
             (12, self.shapes),
-            (12, self.chart),
+            (16, self.chart),
         )
 
     def page(self, scene: Scene) -> Page:

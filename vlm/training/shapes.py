@@ -17,7 +17,7 @@ from PIL import Image
 
 from vlm.training.fonts import Split
 from vlm.training.hues import distance, from_hsv
-from vlm.training.page import ABSENT, Color, Fact, Page
+from vlm.training.page import ABSENT, Color, Fact, Mark, Page
 from vlm.training.shape_forms import FORMS, Box, Shape, draw
 
 _Range = tuple[float, float]
@@ -66,7 +66,12 @@ def shapes(rng: random.Random, width: int, height: int, split: Split) -> Page:
         draw(rng, image, (color, kind), shade, place)
         for (color, kind), shade, place in zip(pairs, shades, places, strict=True)
     ]
-    return Page(image, (), (), tuple(_facts(rng, drawn, width, height)))
+    return Page(image, (), (), tuple(_facts(rng, drawn, width, height)), tuple(map(_mark, drawn)))
+
+
+def _mark(shape: Shape) -> Mark:
+    left, top, right, bottom = shape.box
+    return Mark(shape.color, shape.kind, *shape.middle, (right - left) / 2, (bottom - top) / 2)
 
 
 def _casting(rng: random.Random, count: int, colors: Sequence[str]) -> list[tuple[str, str]]:
@@ -207,10 +212,22 @@ def _facts(rng: random.Random, drawn: Sequence[Shape], width: int, height: int) 
     alike = {other for kind in kinds for other in _ALIKE.get(kind, ())}
     missing_kind = rng.choice([kind for kind in FORMS if kind not in kinds and kind not in alike])
     missing_color = rng.choice([color for color in SHADES if color not in colors])
-    named = [_Named(s, drawn) for s in drawn]
+    named = [_Named(i, drawn) for i in range(len(drawn))]
     told = [
-        *_few(rng, 3, [Fact("color", s.color, s.kind) for s in drawn if kinds[s.kind] == 1]),
-        *_few(rng, 3, [Fact("shape_of_color", s.kind, s.color) for s in drawn if colors[s.color] == 1]),
+        *_few(
+            rng,
+            3,
+            [Fact("color", s.color, s.kind, mark=i) for i, s in enumerate(drawn) if kinds[s.kind] == 1],
+        ),
+        *_few(
+            rng,
+            3,
+            [
+                Fact("shape_of_color", s.kind, s.color, mark=i)
+                for i, s in enumerate(drawn)
+                if colors[s.color] == 1
+            ],
+        ),
         *_counts(rng, kinds, colors, drawn, (missing_kind, missing_color)),
         *_few(rng, 3, [fact for n in named for fact in _where(rng, n, width, height)]),
         *_few(rng, 4, [fact for n in named for fact in _neighbours(rng, n, drawn)]),
@@ -219,7 +236,7 @@ def _facts(rng: random.Random, drawn: Sequence[Shape], width: int, height: int) 
         *_extremes(drawn),
     ]
     if len(drawn) == 1:
-        told += [Fact("shape", drawn[0].kind), Fact("color", drawn[0].color, "shape")]
+        told += [Fact("shape", drawn[0].kind, mark=0), Fact("color", drawn[0].color, "shape", mark=0)]
     if rng.random() < 0.4:
         told.append(Fact("color", ABSENT, missing_kind))
     if rng.random() < 0.25:
@@ -243,8 +260,9 @@ def _few(rng: random.Random, most: int, facts: list[Fact]) -> list[Fact]:
 class _Named:
     """A shape with the names that mean it and no other in the picture."""
 
-    def __init__(self, shape: Shape, drawn: Sequence[Shape]) -> None:
-        self.shape = shape
+    def __init__(self, index: int, drawn: Sequence[Shape]) -> None:
+        self.index, self.shape = index, drawn[index]
+        shape = self.shape
         self.names = []
         if sum(s.name == shape.name for s in drawn) == 1:
             self.names += [f"the {shape.name}"] * 3
@@ -285,7 +303,9 @@ def _where(rng: random.Random, named: _Named, width: int, height: int) -> list[F
 
     x, y = named.shape.middle
     place = _CORNERS.get((third(x / width), third(y / height)))
-    return [Fact("where", place, rng.choice(named.names))] if place and named.names else []
+    if place is None or not named.names:
+        return []
+    return [Fact("where", place, rng.choice(named.names), mark=named.index)]
 
 
 _SIDES = (("left_of", 0, -1), ("right_of", 0, 1), ("above", 1, -1), ("below", 1, 1))
@@ -305,7 +325,7 @@ def _neighbours(rng: random.Random, named: _Named, drawn: Sequence[Shape]) -> li
         doubtful = [s for s in others if s not in beyond
                     and (s.middle[axis] - named.shape.middle[axis]) * sign > 0]  # fmt: skip
         if len(beyond) == 1 and not doubtful and named.names:
-            told.append(Fact(key, beyond[0].name, rng.choice(named.names)))
+            told.append(Fact(key, beyond[0].name, rng.choice(named.names), mark=_at(drawn, beyond[0])))
     return told
 
 
@@ -318,7 +338,7 @@ def _beside(rng: random.Random, a: _Named, b: _Named) -> list[Fact]:
         yes = _beyond(a.shape, b.shape, axis, sign)
         if yes or _beyond(a.shape, b.shape, axis, -sign):
             subject = f"{rng.choice(a.names)} / {rng.choice(b.names)}"
-            told.append(Fact(f"is_{key}", "Yes" if yes else "No", subject))
+            told.append(Fact(f"is_{key}", "Yes" if yes else "No", subject, mark=a.index))
     return told
 
 
@@ -341,6 +361,11 @@ def _article(name: str) -> str:
     return "an" if name[0] in "aeiou" else "a"
 
 
+def _at(drawn: Sequence[Shape], shape: Shape) -> int:
+    """Which of the shapes it is: the same one, not one like it."""
+    return next(index for index, other in enumerate(drawn) if other is shape)
+
+
 def _extremes(drawn: Sequence[Shape]) -> list[Fact]:
     """The biggest and the smallest, where both the ink and the square around it say so clearly."""
 
@@ -355,5 +380,5 @@ def _extremes(drawn: Sequence[Shape]) -> list[Fact]:
         ratios = [by_ink[end].area / by_ink[next_to].area, across(by_box[end]) / across(by_box[next_to])]
         clear = all(max(r, 1 / r) >= 1.5 for r in ratios)
         if by_ink[end] is by_box[end] and clear:
-            told.append(Fact(key, by_ink[end].name))
+            told.append(Fact(key, by_ink[end].name, mark=_at(drawn, by_ink[end])))
     return told

@@ -21,6 +21,7 @@ from vlm.training.encoder import (
     _CLASS_OF,
     EMPTY,
     IGNORED_SLOT,
+    SEEN_CLASSES,
     SLOTS,
     TEXT_LENGTH,
     EncoderHeads,
@@ -129,6 +130,17 @@ def test_a_batch_without_text_teaches_nothing_and_breaks_nothing() -> None:
     assert found["dense"] == found["contrast"] == found["accuracy"] == 0
     heads.contrast_loss(pooled, no_text).backward()
     assert pooled.grad is not None and pooled.grad.eq(0).all()
+
+
+def test_a_few_shapes_weigh_as_much_as_many_letters() -> None:
+    torch.manual_seed(0)
+    heads = EncoderHeads(replace(CONFIG, hidden_size=32))
+    pooled = torch.randn(2, 4, 32)
+    letters = torch.full((2, 4, 4, SLOTS), 1, dtype=torch.uint8)
+    both = letters.clone()
+    both[0, 0, 0, 0] = SEEN_CLASSES["red"]
+    alone, together = heads.dense_loss(pooled, letters)[0], heads.dense_loss(pooled, both)[0]
+    assert together > 1.7 * alone  # one slot of 128, with a mean of its own
 
 
 def test_resumed_optimisers_keep_the_rates_they_were_built_with() -> None:

@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw
 
 from vlm.training import degrade as worn
 from vlm.training.degrade import degrade
-from vlm.training.page import Fact, Glyph, Page
+from vlm.training.page import Fact, Glyph, Mark, Page
 
 
 def _dotted(width: int, height: int) -> Page:
@@ -111,3 +111,15 @@ def test_ink_is_still_darker_than_its_paper() -> None:
 def test_a_page_without_glyphs_is_worn_too() -> None:
     page = Page(Image.new("RGB", (150, 100), (200, 30, 30)), (), (), (Fact("color", "red", "circle"),))
     assert degrade(page, random.Random(2)).facts == page.facts
+
+
+def test_a_shape_is_followed_as_a_glyph_is() -> None:
+    image = Image.new("RGB", (200, 200), "white")
+    page = Page(image, ("a",), (Glyph("a", 60.0, 50.0),), (), (Mark("red", "star", 60.0, 50.0, 9, 9),))
+    moved = 0
+    for seed in range(20):
+        tired = degrade(page, random.Random(seed), 1.0)
+        (glyph,), (mark,) = tired.glyphs, tired.marks
+        assert (mark.x, mark.y) == (glyph.x, glyph.y)
+        moved += (mark.x, mark.y) != (60.0, 50.0)
+    assert moved > 5

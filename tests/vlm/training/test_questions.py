@@ -7,12 +7,14 @@ import random
 import pytest
 from PIL import Image
 
-from vlm.training.page import ABSENT, Fact, Glyph, Page
+from vlm.training.page import ABSENT, Fact, Glyph, Mark, Page
 from vlm.training.questions import (
     FIRST,
     LONGEST,
     SECOND,
+    SEEN,
     Question,
+    _alike,
     absent_question,
     fact_question,
     talk_about,
@@ -161,3 +163,14 @@ def test_lines_side_by_side_are_not_counted() -> None:
     for _ in range(200):
         for question in talk_about(columns, rng, DECOYS, turns=2):
             assert "line" not in question.text
+
+
+def test_what_is_seen_is_looked_for_at_its_place() -> None:
+    mark = Mark("red", "star", 30.0, 40.0, 5, 5)
+    page = Page(Image.new("RGB", (80, 80)), (), (), (Fact("color", "red", "star", mark=0),), (mark,))
+    question = fact_question(page, random.Random(1))
+    assert question is not None and question.answer == "red"
+    assert question.sources == (Glyph(SEEN, 30.0, 40.0),) * 3
+    # Two yes in a row are no copy: nothing is read.
+    yes = [Question(f"Is it {n}?", "Yes", question.sources) for n in range(2)]
+    assert not _alike(*yes)

@@ -201,3 +201,26 @@ def test_same_seed_same_picture() -> None:
     first, second = (shapes(random.Random(7), 64, 64, "heldout") for _ in range(2))
     assert first.facts == second.facts
     assert first.image.tobytes() == second.image.tobytes()
+
+
+def test_a_fact_points_at_the_shape_it_is_told_of() -> None:
+    pointed = 0
+    for seed in range(60):
+        page = shapes(random.Random(seed), 300, 260, "train")
+        for fact in page.facts:
+            if fact.mark is None:
+                continue
+            mark = page.marks[fact.mark]
+            pointed += 1
+            if fact.key in ("color", "shape_of_color", "shape"):
+                assert fact.answer in (mark.color, mark.kind) and fact.subject in (
+                    mark.color,
+                    mark.kind,
+                    "",
+                    "shape",
+                )
+            elif fact.key in ("biggest", "smallest", "left_of", "right_of", "above", "below"):
+                assert fact.answer == f"{mark.color} {mark.kind}"
+            else:
+                assert mark.kind in fact.subject
+    assert pointed > 200
