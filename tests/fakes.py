@@ -13,7 +13,7 @@ import random
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -199,13 +199,16 @@ class ScriptedEngine:
         sampling: Sampling,
         max_tokens: int,
         constraint: Constraint | None = None,
-    ) -> tuple[Said, Iterator[Token]]:
+    ) -> tuple[Said, Generator[Token]]:
         self.check_fits(plan)
         self.heard.append(plan)
         said = Said()
         return said, self._say(said, max_tokens)
 
-    def _say(self, said: Said, max_tokens: int) -> Iterator[Token]:
+    def keep(self, plan: PromptPlan, hidden_TD: Tensor, generation: Said) -> None:
+        """Nothing to keep."""
+
+    def _say(self, said: Said, max_tokens: int) -> Generator[Token]:
         for id in self.tokenizer.encode_text(self.says):
             time.sleep(self.pause)
             said.ids.append(id)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass, field, replace
 
 from fakes import Said, ScriptedEngine
@@ -28,8 +28,9 @@ class TurnByTurn(ScriptedEngine):
         self.says = self.turns[min(len(self.temperatures), len(self.turns)) - 1]
         return super().start(plan, hidden_TD, cache, sampling, *rest)
 
-    def _say(self, said: Said, max_tokens: int) -> Iterator[Token]:
-        return (replace(token, logprob=self.sure) for token in super()._say(said, max_tokens))
+    def _say(self, said: Said, max_tokens: int) -> Generator[Token]:
+        for token in super()._say(said, max_tokens):
+            yield replace(token, logprob=self.sure)
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -38,6 +38,16 @@ class Timings:
     encode: float
     prefill: float
     decode: float
+
+
+@dataclass(frozen=True)
+class SaidToken:
+    """A token of an answer and how likely it was."""
+
+    id: int
+    piece: bytes  # of UTF-8, what it adds to the text
+    logprob: float  # natural log of its probability
+    top: tuple[tuple[bytes, float], ...] = ()  # the likeliest there, best first, where asked for
 
 
 @dataclass(frozen=True)
@@ -90,12 +100,20 @@ class Answer:
 class AnswerStream:
     """Pieces of text as they come; ``answer`` is there once they are all read.
 
-    Stopping early is leaving the loop: nothing runs between pieces.
+    Stopping early is leaving the loop, and ``close`` where the engine serves others too.
+
+    Attributes:
+        tokens: those read so far; the last ones may not have shown in the text yet.
     """
 
-    def __init__(self, pieces: Iterator[str | Answer]) -> None:
+    def __init__(self, pieces: Generator[str | Answer], tokens: list[SaidToken] | None = None) -> None:
         self._pieces = pieces
+        self.tokens: list[SaidToken] = [] if tokens is None else tokens
         self.answer: Answer | None = None
+
+    def close(self) -> None:
+        """Give up: the rest of the answer is not computed."""
+        self._pieces.close()
 
     def __iter__(self) -> Iterator[str]:
         for piece in self._pieces:

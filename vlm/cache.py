@@ -23,6 +23,9 @@ class Watch(Protocol):
     def see(self, layer: int, query_Hd: Tensor, keys_GKd: Tensor, key_start: int) -> None:
         """Told the last token's queries and all keys of a layer, the first at position ``key_start``."""
 
+    def take(self) -> None:
+        """Told that what was seen last has chosen a token of the answer."""
+
 
 class _Buffers:
     """Keys and values of all layers of one type.
@@ -52,6 +55,15 @@ class _Buffers:
         self.start += first
         self.used = kept
         self.capacity = capacity
+
+    def copy(self, other: _Buffers, used: int) -> None:
+        """Become a copy of the first ``used`` slots of another, with room to go on."""
+        self.start, self.used, self.capacity = other.start, used, used + GROWTH
+        for mine, theirs in ((self.keys, other.keys), (self.values, other.values)):
+            for layer, held in theirs.items():
+                b, g, _, d = held.shape
+                mine[layer] = held.new_empty((b, g, self.capacity, d))
+                mine[layer][:, :, :used] = held[:, :, :used]
 
     @property
     def nbytes(self) -> int:
@@ -144,6 +156,24 @@ class KVCache:
             buffers.used = length - buffers.start
         self.length = length
         return length
+
+    def copy_prefix(self, other: KVCache, length: int) -> None:
+        """Become a copy of the first ``length`` tokens of another cache of the same shape.
+
+        Stays as it is where a local layer of the other no longer holds the window before that position.
+        """
+        assert self.length == 0 <= length <= other.length, (self.length, length, other.length)
+        needed = max(0, length - self._window + 1)
+        if any(buffers.start > needed for buffers in other._buffers.values()):
+            return
+        self.length = length
+        for kind, buffers in other._buffers.items():
+            self._buffers[kind].copy(buffers, length - buffers.start)
+
+    def adopt(self, other: KVCache, length: int) -> None:
+        """Take over the first ``length`` tokens of another cache, which is of no use afterwards."""
+        self._buffers, self.length = other._buffers, other.length
+        self.truncate(length)
 
     def reset(self) -> None:
         """Forget everything, keep the memory."""

@@ -6,8 +6,8 @@ Nothing here knows of files, questions or turns; ``session`` does.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Self
 
@@ -24,6 +24,7 @@ from vlm.generate import Generation, Limits, Token, check_fits, prefill
 from vlm.pixels import to_pixels
 from vlm.projector import Projector
 from vlm.prompt import PromptPlan
+from vlm.reuse import Prompts, ReadPrompt, Windows, soft_of
 from vlm.sampling import Sampler, Sampling
 from vlm.siglip import SiglipEncoder
 from vlm.tokenizer import GemmaTokenizer
@@ -66,6 +67,8 @@ class Engine:
     decoder: GemmaDecoder
     dtype: torch.dtype
     load_seconds: float = 0.0
+    windows: Windows = field(default_factory=Windows)  # soft tokens made before
+    prompts: Prompts = field(default_factory=Prompts)  # prompts read before
 
     @classmethod
     def load(cls, name: str | Path, *, dtype: Dtype = "fp32", offline: bool = False) -> Self:
@@ -116,9 +119,20 @@ class Engine:
         """
         check_fits(len(plan.ids), self.context)
 
-    @torch.inference_mode()
     def encode(self, crops: Sequence[Image.Image]) -> Tensor:
-        """Windows to soft tokens: [N, tokens, hidden_size]."""
+        """Windows to soft tokens: [N, tokens, hidden_size]. Those seen before are not computed again."""
+        return torch.stack([self._soft_tokens(crop) for crop in crops])
+
+    def _soft_tokens(self, window: Image.Image) -> Tensor:
+        key = self.windows.key(window)
+        soft_TD = self.windows.get(key)
+        if soft_TD is None:
+            soft_TD = self._encode([window])[0]
+            self.windows.put(key, soft_TD)
+        return soft_TD
+
+    @torch.inference_mode()
+    def _encode(self, crops: Sequence[Image.Image]) -> Tensor:
         vision = self._vision_of("an image")
         pixels_NCHW = to_pixels(crops, vision.encoder.config.image_size).to(self.dtype)
         return vision(pixels_NCHW)
@@ -157,7 +171,7 @@ class Engine:
         sampling: Sampling,
         max_tokens: int,
         constraint: Constraint | None = None,
-    ) -> tuple[Generation, Iterator[Token]]:
+    ) -> tuple[Generation, Generator[Token]]:
         """Read the prompt and return the generation and its tokens.
 
         Args:
@@ -176,10 +190,20 @@ class Engine:
         if constraint is not None:
             constraint.check_fits(self.tokenizer, min(max_tokens, self.context - len(plan.ids) + 1))
             matcher = constraint.matcher(self.tokenizer, self.config.stop_ids)
-        logits_V = prefill(self.decoder, hidden_TD, plan.spans, cache)
         limits = Limits(self.config.stop_ids, max_tokens, self.context)
         generation = Generation(self.decoder, cache, Sampler(sampling), limits, plan.ids, matcher)
-        return generation, generation.run(logits_V)
+        return generation, self._generate(generation, plan, hidden_TD)
+
+    def _generate(self, generation: Generation, plan: PromptPlan, hidden_TD: Tensor) -> Generator[Token]:
+        """Read the prompt now; the tokens come as they are asked for."""
+        self.prompts.fill(generation.cache, plan, hidden_TD)
+        return generation.run(prefill(self.decoder, hidden_TD, plan.spans, generation.cache))
+
+    def keep(self, plan: PromptPlan, hidden_TD: Tensor, generation: Generation) -> None:
+        """Take over the cache of a conversation that has ended, for prompts that begin alike."""
+        generation.cache.watch = None
+        ids = (*plan.ids, *generation.ids)
+        self.prompts.keep(ReadPrompt(ids, soft_of(hidden_TD, plan.spans), generation.cache))
 
     def _vision_of(self, wanted: str) -> Vision:
         if self.vision is None:

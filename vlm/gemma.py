@@ -7,6 +7,8 @@ positions form a span. Source: arXiv 2503.19786; parameter names are the Hub's
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -68,14 +70,49 @@ class GemmaDecoder(nn.Module):
             cache.advance(len(queries))
         return self.norm(hidden_BTD)
 
+    def step(self, hidden_B1D: Tensor, caches: Sequence[KVCache]) -> Tensor:
+        """Read one token of each of several conversations, each with its own cache.
+
+        Projections and MLP are one product for all; attention is each conversation's own, so a row is
+        what ``forward`` gives for it alone, up to the order of sums.
+
+        Returns:
+            [B, 1, hidden_size] after the final norm.
+        """
+        for cache in caches:
+            cache.prepare(1)
+        inputs = {
+            kind: self._step_inputs(kind, caches, hidden_B1D.dtype)
+            for kind in dict.fromkeys(self.config.layer_types)
+        }
+        for kind, layer in zip(self.config.layer_types, self.layers, strict=True):
+            hidden_B1D = layer(hidden_B1D, inputs[kind], caches)
+        for cache in caches:
+            cache.advance(1)
+        return self.norm(hidden_B1D)
+
+    def _step_inputs(self, kind: LayerType, caches: Sequence[KVCache], dtype: torch.dtype) -> LayerInputs:
+        """RoPE tables and masks of one layer type, a row a conversation."""
+        positions = torch.tensor([cache.length for cache in caches])
+        cos, sin = rope_tables(self._frequencies(kind), positions, dtype)
+        window = window_of(kind, self.config.sliding_window)
+        masks = tuple(
+            attention_mask(Queries(cache.length, cache.length + 1), cache.key_start(kind), window)
+            for cache in caches
+        )
+        return LayerInputs(cos[:, None, None], sin[:, None, None], None, causal=False, rows=masks)
+
+    def _frequencies(self, kind: LayerType) -> Tensor:
+        if kind not in self._inverse:
+            self._inverse[kind] = inverse_frequencies(self.config, kind)
+        return self._inverse[kind]
+
     def layer_inputs(
         self, kind: LayerType, key_start: int, queries: Queries, dtype: torch.dtype
     ) -> LayerInputs:
         """RoPE tables and mask of one layer type for one chunk."""
-        if kind not in self._inverse:
-            self._inverse[kind] = inverse_frequencies(self.config, kind)
         positions = torch.arange(queries.start, queries.end)
-        cos, sin = rope_tables(self._inverse[kind], positions, dtype)
+        cos, sin = rope_tables(self._frequencies(kind), positions, dtype)
         window = window_of(kind, self.config.sliding_window)
         if is_plain_causal(queries, key_start, window):
             return LayerInputs(cos, sin, None, causal=True)

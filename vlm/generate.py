@@ -6,7 +6,7 @@ mask is larger than one chunk by the keys before it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -30,6 +30,7 @@ class Token:
 
     id: int
     logprob: float  # natural log of its probability before constraint, temperature and cuts
+    top: tuple[tuple[int, float], ...] = ()  # the likeliest there and their logs, best first, where asked for
 
 
 @dataclass(frozen=True)
@@ -82,10 +83,20 @@ def decode_one(decoder: GemmaDecoder, token: int, cache: KVCache) -> Tensor:
     return decoder.logits(decoder(hidden, Queries(position, position + 1), cache)[0, -1])
 
 
+@torch.inference_mode()
+def decode_many(decoder: GemmaDecoder, tokens: Sequence[int], caches: Sequence[KVCache]) -> Tensor:
+    """Read one token of each of several conversations: logits [conversations, vocab_size]."""
+    if len(tokens) == 1:
+        return decode_one(decoder, tokens[0], caches[0])[None]
+    hidden_B1D = decoder.embed(torch.tensor(tokens)[:, None])
+    return decoder.logits(decoder.step(hidden_B1D, caches)[:, 0])
+
+
 @dataclass
 class Generation:
-    """An iterator of tokens that knows why it ended.
+    """Chooses token after token and knows why it ended.
 
+    ``run`` decodes by itself; who decodes several at once calls ``take`` with the logits of each.
     Stop ids end it and are not yielded. ``finish_reason`` is set when it has ended; an answer under a
     constraint that had to be closed for want of room says so there, though it is whole.
     """
@@ -99,37 +110,51 @@ class Generation:
     finish_reason: FinishReason | None = None
     ids: list[int] = field(default_factory=list)
 
-    def run(self, logits_V: Tensor) -> Iterator[Token]:
+    def run(self, logits_V: Tensor) -> Generator[Token]:
         """Generate from the logits after the prompt."""
-        history = list(self.prompt)
-        while True:
-            token = self._pick(logits_V, history)
-            if token in self.limits.stop_ids:
-                self.finish_reason = self._whole()
+        while (token := self.take(logits_V)) is not None:
+            yield token
+            if self.finish_reason is not None:
                 return
-            logprob = float(logits_V.float().log_softmax(-1)[token])
-            self.ids.append(token)
-            history.append(token)
-            if self.matcher is not None:
-                self.matcher.accept(token)
-            yield Token(token, logprob)
-            if self.matcher is not None and self.matcher.finished:
-                self.finish_reason = self._whole()
-                return
-            if len(self.ids) >= self.limits.max_tokens:
-                self.finish_reason = "length"
-                return
-            if self.cache.length >= self.limits.context:
-                self.finish_reason = "context"
-                return
-            logits_V = decode_one(self.decoder, token, self.cache)
+            logits_V = decode_one(self.decoder, token.id, self.cache)
 
-    def _pick(self, logits_V: Tensor, history: Sequence[int]) -> int:
+    @torch.inference_mode()
+    def take(self, logits_V: Tensor) -> Token | None:
+        """Choose the token after which the logits came; None at a stop id.
+
+        ``finish_reason`` is set with the last token, or where there is none.
+        """
+        token = self._pick(logits_V)
+        if token in self.limits.stop_ids:
+            self.finish_reason = self._whole()
+            return None
+        logs_V = logits_V.float().log_softmax(-1)
+        count = self.sampler.sampling.top_logprobs
+        top = logs_V.topk(min(count, logs_V.numel())) if count else None
+        self.ids.append(token)
+        if self.matcher is not None:
+            self.matcher.accept(token)
+        if self.cache.watch is not None:
+            self.cache.watch.take()
+        if self.matcher is not None and self.matcher.finished:
+            self.finish_reason = self._whole()
+        elif len(self.ids) >= self.limits.max_tokens:
+            self.finish_reason = "length"
+        elif self.cache.length >= self.limits.context:
+            self.finish_reason = "context"
+        pairs = zip(top.indices.tolist(), top.values.tolist(), strict=True) if top is not None else ()
+        return Token(token, float(logs_V[token]), tuple(pairs))
+
+    def _pick(self, logits_V: Tensor) -> int:
         if self.matcher is None:
-            return self.sampler.pick(logits_V, history)
+            return self._sampled(logits_V)
         room = self.limits.context - self.cache.length + 1  # the last token is not read any more
         left = min(self.limits.max_tokens - len(self.ids), room)
-        return self.matcher.choose(logits_V, lambda masked_V: self.sampler.pick(masked_V, history), left)
+        return self.matcher.choose(logits_V, self._sampled, left)
+
+    def _sampled(self, logits_V: Tensor) -> int:
+        penalised = self.sampler.sampling.repetition_penalty != 1.0
+        return self.sampler.pick(logits_V, [*self.prompt, *self.ids] if penalised else ())
 
     def _whole(self) -> FinishReason:
         """Why an answer ended that is whole."""

@@ -5,7 +5,8 @@ Source: arXiv 2503.19786 section 2; ``transformers`` ``modeling_gemma3.py`` for 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +15,8 @@ from torch.nn import functional as F
 from vlm.cache import KVCache
 from vlm.config import TextConfig
 from vlm.rope import rotate
+
+Caches = KVCache | Sequence[KVCache] | None  # of one sequence; of each row; of none
 
 
 class RMSNorm(nn.Module):
@@ -39,10 +42,11 @@ class RMSNorm(nn.Module):
 class LayerInputs:
     """What a layer needs beside the hidden states; one per layer type and step."""
 
-    cos_Td: Tensor
+    cos_Td: Tensor  # or [B, 1, 1, head_dim] where each row is a conversation of its own
     sin_Td: Tensor
     mask: Tensor | None  # bool [T, K] or [B, 1, T, K]; None: see ``causal``
     causal: bool  # the ordinary triangle, T == K
+    rows: tuple[Tensor | None, ...] = ()  # masks of the conversations of a batch, [1, K] each
 
 
 def attend(q_BHTd: Tensor, k_BGKd: Tensor, v_BGKd: Tensor, inputs: LayerInputs, scale: float) -> Tensor:
@@ -90,15 +94,24 @@ class Attention(nn.Module):
         k = rotate(self.k_norm(split(self.k_proj(hidden_BTD))), inputs.cos_Td, inputs.sin_Td)
         return q, k, split(self.v_proj(hidden_BTD))
 
-    def forward(self, hidden_BTD: Tensor, inputs: LayerInputs, cache: KVCache | None) -> Tensor:
-        """[B, T, hidden_size] to the same; the cache takes the new keys and values."""
+    def forward(self, hidden_BTD: Tensor, inputs: LayerInputs, cache: Caches) -> Tensor:
+        """[B, T, hidden_size] to the same; the cache, or each row's own, takes the new keys and values."""
         b, t, _ = hidden_BTD.shape
         q, k, v = self.project(hidden_BTD, inputs)
+        if cache is None or isinstance(cache, KVCache):
+            mixed_BHTd = self._mix(q, k, v, inputs, cache)
+        else:
+            rows = zip(*(x.unsqueeze(1) for x in (q, k, v)), inputs.rows, cache, strict=True)
+            mixed_BHTd = torch.cat(
+                [self._mix(q, k, v, replace(inputs, mask=mask), own) for q, k, v, mask, own in rows]
+            )
+        return self.o_proj(mixed_BHTd.transpose(1, 2).reshape(b, t, -1))
+
+    def _mix(self, q: Tensor, k: Tensor, v: Tensor, inputs: LayerInputs, cache: KVCache | None) -> Tensor:
         if cache is not None:
             k, v = cache.append(self.layer, k, v)
             cache.show(self.layer, q, k)
-        mixed_BHTd = attend(q, k, v, inputs, self.scale)
-        return self.o_proj(mixed_BHTd.transpose(1, 2).reshape(b, t, -1))
+        return attend(q, k, v, inputs, self.scale)
 
 
 class MLP(nn.Module):
@@ -129,7 +142,7 @@ class DecoderLayer(nn.Module):
         self.pre_feedforward_layernorm = RMSNorm(width, eps)
         self.post_feedforward_layernorm = RMSNorm(width, eps)
 
-    def forward(self, hidden_BTD: Tensor, inputs: LayerInputs, cache: KVCache | None) -> Tensor:
+    def forward(self, hidden_BTD: Tensor, inputs: LayerInputs, cache: Caches) -> Tensor:
         """[B, T, hidden_size] to the same."""
         attended = self.self_attn(self.input_layernorm(hidden_BTD), inputs, cache)
         hidden_BTD = hidden_BTD + self.post_attention_layernorm(attended)

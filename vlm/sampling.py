@@ -14,6 +14,8 @@ from torch import Tensor
 
 from vlm.errors import UsageError
 
+MOST_TOP = 20  # alternatives a token, as OpenAI's interface has it
+
 
 @dataclass(frozen=True)
 class Sampling:
@@ -25,6 +27,7 @@ class Sampling:
     min_p: float = 0.0  # drop what is less likely than this share of the likeliest
     repetition_penalty: float = 1.0  # divides the scores of tokens seen (arXiv 1909.05858)
     seed: int | None = None  # same seed, same text; None: a new one each time
+    top_logprobs: int = 0  # likeliest tokens to report at each place, before temperature and cuts
 
     def __post_init__(self) -> None:
         ranges = (
@@ -33,6 +36,7 @@ class Sampling:
             ("top_p", 0.0 < self.top_p <= 1.0, "above 0 and at most 1"),
             ("min_p", 0.0 <= self.min_p <= 1.0, "between 0 and 1"),
             ("repetition_penalty", 0.0 < self.repetition_penalty <= 100.0, "above 0 (1 is off)"),
+            ("top_logprobs", 0 <= self.top_logprobs <= MOST_TOP, f"between 0 and {MOST_TOP}"),
             ("seed", self.seed is None or 0 <= self.seed < 2**63, "0 or more, below 2^63"),
         )
         for name, fits, wanted in ranges:

@@ -248,8 +248,7 @@ def fresh(model: VLM) -> Fresh:
         chat = model.chat(max_tokens=20)
         answers = []
         for question, seed in turns:
-            chat._cache = model.engine.new_cache()
-            chat._cached_ids = ()
+            model.engine.prompts.clear()
             answers.append(chat.ask(question, () if seed is None else picture(seed)))
         return answers
 
@@ -257,6 +256,7 @@ def fresh(model: VLM) -> Fresh:
 
 
 def test_a_second_question_computes_only_what_is_new(model: VLM) -> None:
+    model.engine.prompts.clear()
     chat = model.chat(max_tokens=20)
     with counted(model) as first:
         one = chat.ask(QUESTION, picture(1))
