@@ -1,0 +1,117 @@
+"""``vlm serve``: the options of the server, and what is said when it starts."""
+
+from __future__ import annotations
+
+import ipaddress
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from vlm.cli_common import with_extra
+
+if TYPE_CHECKING:
+    from vlm.session import VLM
+
+_PANEL = "Limits"
+_MEGABYTE = 1 << 20
+
+
+def serve(
+    model: Annotated[
+        str, typer.Option("--model", "-m", help="mini, a Hub id, a folder or a .gguf file.")
+    ] = "mini",
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0: a free one.")] = 8000,
+    name: Annotated[str, typer.Option(help="What clients call the model; by default as it is loaded.")] = "",
+    api_key: Annotated[
+        str,
+        typer.Option(
+            envvar="VLM_API_KEY", show_envvar=True, help="What clients must send as a bearer token."
+        ),
+    ] = "",
+    allow_image_domain: Annotated[
+        list[str] | None,
+        typer.Option(metavar="DOMAIN", help="Fetch images of this domain by their URL; repeatable."),
+    ] = None,
+    max_body_mb: Annotated[int, typer.Option(min=1, help="Megabytes of a request.")] = 32,
+    max_images: Annotated[int, typer.Option(min=0, help="Images of a request.")] = 16,
+    max_pixels: Annotated[int, typer.Option(min=1, help="Pixels of an image.")] = 40_000_000,
+    max_windows: Annotated[int, typer.Option(min=0, help="Windows of a request, over all its images.")] = 64,
+    max_tokens: Annotated[int, typer.Option(min=1, help="Tokens of an answer.")] = 4096,
+    max_choices: Annotated[int, typer.Option(min=1, help="Answers to one request (n).")] = 8,
+    max_running: Annotated[int, typer.Option(min=1, help="Answers at once.")] = 16,
+    max_waiting: Annotated[int, typer.Option(min=0, help="Requests in the queue; more get a 429.")] = 64,
+    max_seconds: Annotated[float, typer.Option(min=0.1, help="A request may take.")] = 600.0,
+    grace: Annotated[
+        float, typer.Option(min=0.0, help="Seconds that running requests get when the server is stopped.")
+    ] = 20.0,
+    dtype: Annotated[str, typer.Option(help="fp32 or bf16.")] = "fp32",
+    offline: Annotated[bool, typer.Option("--offline", help="Use only what was downloaded before.")] = False,
+) -> None:
+    """Serve a model over OpenAI's interface: http://127.0.0.1:8000/v1.
+
+    Answers are greedy where a request names no temperature.
+    """
+    from vlm.engine import DTYPES
+    from vlm.errors import UsageError
+
+    if dtype not in DTYPES:
+        raise UsageError(f"unknown dtype {dtype!r}: use one of {', '.join(DTYPES)}")
+    with with_extra("server"):
+        from vlm.server.limits import Limits
+        from vlm.server.serve import Server, listening, url_of
+        from vlm.server.service import Service, Settings, public_name
+
+    limits = Limits(
+        body_bytes=max_body_mb * _MEGABYTE,
+        held_bytes=max(Limits.held_bytes, 4 * max_body_mb * _MEGABYTE),
+        images=max_images,
+        pixels=max_pixels,
+        windows=max_windows,
+        tokens=max_tokens,
+        choices=min(max_choices, max_running),
+        running=max_running,
+        waiting=max_waiting,
+        seconds=max_seconds,
+        grace=grace,
+    )
+    settings = Settings(
+        name=name or public_name(model),
+        limits=limits,
+        api_key=api_key or None,
+        image_domains=tuple(allow_image_domain or ()),
+    )
+    service = Service(lambda: _shared(model, dtype, offline, max_running), settings)
+    server = Server(service)
+    with listening(host, port) as listener:
+        print(f"vlm: serving {settings.name} at {url_of(listener)}/v1", flush=True)
+        if settings.api_key is None and not _is_loopback(listener.getsockname()[0]):
+            print("vlm: warning: anybody who reaches this address can use it; set --api-key", file=sys.stderr)
+        try:
+            server.run(sockets=[listener])
+        finally:
+            _close(service.model)
+    if service.error is not None:
+        raise service.error
+
+
+def _shared(model: str, dtype: str, offline: bool, most: int) -> VLM:
+    """The model behind one worker that all requests share."""
+    from vlm.engine import Engine
+    from vlm.scheduler import SharedEngine
+    from vlm.session import VLM
+
+    engine = Engine.load(model, dtype=dtype, offline=offline)  # type: ignore[arg-type]
+    return VLM(SharedEngine.over(engine, most))
+
+
+def _close(model: VLM | None) -> None:
+    from vlm.scheduler import SharedEngine
+
+    if model is not None and isinstance(model.engine, SharedEngine):
+        model.engine.close()
+
+
+def _is_loopback(address: str) -> bool:
+    return ipaddress.ip_address(address).is_loopback
