@@ -16,10 +16,27 @@ from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
 import typer
 
 from vlm import __version__
+from vlm.cli_chat import chat
 from vlm.cli_constraint import ChoiceOption, GrammarOption, RegexOption, SchemaOption, constraint_of
 from vlm.cli_documents import are_documents, ask_documents, check_documents, print_found
 from vlm.cli_eval import eval_app
+from vlm.cli_model import Status, Wanted, load_here_with_status, load_with_status, say_why_ended, shown
+from vlm.cli_options import (
+    ApiKeyOption,
+    DtypeOption,
+    MaxTokensOption,
+    MaxWindowsOption,
+    NamedModelOption,
+    OfflineOption,
+    PolicyOption,
+    SeedOption,
+    TemperatureOption,
+    TopKOption,
+    TopPOption,
+    UrlOption,
+)
 from vlm.cli_read import read
+from vlm.cli_serve import serve
 from vlm.cli_train import train_app
 from vlm.cli_verify import verify
 
@@ -49,18 +66,7 @@ app.add_typer(eval_app, name="eval")
 _SAVED = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
 
 ModelOption = Annotated[str, typer.Option("--model", "-m", help="mini, a Hub id, a folder or a .gguf file.")]
-PolicyOption = Annotated[str, typer.Option(help="How images are cut: off, gemma3, adaptive or guided.")]
-MaxWindowsOption = Annotated[
-    int | None, typer.Option(min=1, help="Windows an image at most, the whole image included.")
-]
-MaxTokensOption = Annotated[int, typer.Option(min=1, help="Length of the answer at most.")]
-TemperatureOption = Annotated[float, typer.Option(min=0.0, help="0 chooses the likeliest token.")]
-TopKOption = Annotated[int, typer.Option(min=0, help="Keep the k likeliest tokens; 0 is off.")]
-TopPOption = Annotated[float, typer.Option(help="Keep the likeliest tokens of this probability.")]
-SeedOption = Annotated[int | None, typer.Option(min=0, max=2**63 - 1, help="Same seed, same text.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
-OfflineOption = Annotated[bool, typer.Option("--offline", help="Use only what was downloaded before.")]
-DtypeOption = Annotated[str, typer.Option(help="fp32 or bf16.")]
 
 
 def _version(wanted: bool) -> None:
@@ -81,7 +87,9 @@ def _root(
 @app.command()
 def ask(
     arguments: Annotated[list[str], typer.Argument(metavar="IMAGE... QUESTION", show_default=False)],
-    model: ModelOption = "mini",
+    model: NamedModelOption = None,
+    url: UrlOption = None,
+    api_key: ApiKeyOption = None,
     policy: Annotated[
         str | None,
         typer.Option(help="off, gemma3, adaptive or guided; adaptive if left out, for a video off."),
@@ -115,9 +123,10 @@ def ask(
     """
     sources, question = _images_and_question(arguments)
     constraint = constraint_of(schema, regex, choice, grammar)
+    wanted = Wanted(model, url, api_key, dtype, offline)
 
+    from vlm.options import Options
     from vlm.sampling import Sampling
-    from vlm.session import Options
     from vlm.video import is_video
 
     if policy is None:  # frames are many and small
@@ -134,7 +143,7 @@ def ask(
 
         reading = SourceOptions(pages=pages, password=password)
         check_documents(sources, reading)
-        vlm, status = _load(model, dtype, offline)
+        vlm, status = load_with_status(wanted)
         try:
             found = ask_documents(
                 vlm, sources, question, options, reading, lambda done: status.show(f"page {done}")
@@ -145,7 +154,7 @@ def ask(
         _save_evidence(save_evidence, [found.page.open().image] if save_evidence else [], found.answer)
         return
     images, captions = _pictures(sources, frames, frames_by)
-    vlm, status = _load(model, dtype, offline)
+    vlm, status = load_with_status(wanted)
     stream = _print_answer(lambda: vlm.stream(images, question, options, captions), status, as_json)
     _save_evidence(save_evidence, images, stream.answer)
 
@@ -197,7 +206,7 @@ def windows(
 ) -> None:
     """Show how images are cut into windows."""
     from pan_and_scan import draw_windows, load_image, named_policy, windows_of
-    from vlm.errors import UsageError
+    from vlm.errors import UsageError, printable
 
     try:
         chosen = named_policy(policy, max_windows=max_windows, window_size=window_size)
@@ -215,7 +224,7 @@ def windows(
             size = {"width": image.width, "height": image.height}
             print(json.dumps({"file": str(path)} | size | {"policy": chosen.name, "windows": shown}))
             continue
-        name = _printable(str(path))
+        name = printable(path)
         print(f"{name}: {image.width} x {image.height}, policy {chosen.name}, {_counted(len(planned))}")
         for number, window in enumerate(planned):
             span = " ".join(f"{edge:>6}" for edge in window.box)
@@ -225,6 +234,7 @@ def windows(
 @app.command()
 def models(as_json: JsonOption = False) -> None:
     """List the models that are here and those that can be named."""
+    from vlm.errors import printable
     from vlm.weights import KNOWN, cached_models
 
     here = cached_models()
@@ -234,7 +244,7 @@ def models(as_json: JsonOption = False) -> None:
         return
     print("On this machine:" if here else "On this machine: none")
     for model in here:
-        print(f"  {model.name:<28} {_gigabytes(model.gigabytes)}  {_printable(str(model.path))}")
+        print(f"  {model.name:<28} {_gigabytes(model.gigabytes)}  {printable(model.path)}")
     print("Downloaded when first named (Gemma terms apply):")
     for known in KNOWN:
         reads = "images and text" if known.vision else "text"
@@ -266,7 +276,9 @@ def ui(
     launch(vlm, host=host, port=port)
 
 
+app.command()(chat)
 app.command()(read)
+app.command()(serve)
 app.command()(verify)
 
 
@@ -276,11 +288,6 @@ def _counted(windows: int) -> str:
 
 def _gigabytes(size: float) -> str:
     return f"{size:>6.1f} GB" if size >= 0.1 else f"{size * 1000:>6.1f} MB"
-
-
-def _printable(name: str) -> str:
-    """A file's name that no terminal takes for commands and every encoding can print."""
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in name)
 
 
 def _images_and_question(arguments: list[str]) -> tuple[list[str], str]:
@@ -334,7 +341,9 @@ def _save_evidence(path: Path | None, images: list[Any], answer: Answer | None) 
     from vlm.errors import UsageError
     from vlm.evidence import draw_evidence
 
-    if answer.attention is None or not answer.evidence:
+    if answer.attention is None:
+        raise UsageError("no evidence to draw: this server doesn't tell where it looked (vlm serve does)")
+    if not answer.evidence:
         raise UsageError("no evidence to draw: the answer was not read from an image")
     index = answer.evidence[0].image
     _save_image(draw_evidence(images[index], answer.attention, index), path)
@@ -346,9 +355,9 @@ def _check_saving(path: Path) -> str:
     Raises:
         UsageError: a name that says no format, or a folder that isn't there.
     """
-    from vlm.errors import UsageError
+    from vlm.errors import UsageError, printable
 
-    name = _printable(str(path))
+    name = printable(path)
     form = _SAVED.get(path.suffix.lower())
     if form is None:
         raise UsageError(f"{name}: can't tell the format to save; end the name in {', '.join(_SAVED)}")
@@ -363,9 +372,9 @@ def _save_image(image: Image.Image, path: Path) -> None:
     Raises:
         UsageError: a name that says no format, a folder that isn't there, or no room.
     """
-    from vlm.errors import UsageError
+    from vlm.errors import UsageError, printable
 
-    name, form = _printable(str(path)), _check_saving(path)
+    name, form = printable(path), _check_saving(path)
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         image.save(beside, format=form)
@@ -376,41 +385,11 @@ def _save_image(image: Image.Image, path: Path) -> None:
         beside.unlink(missing_ok=True)
 
 
-class _Status:
-    """What is going on, on a terminal's stderr; nothing elsewhere. Gone before the answer begins."""
-
-    def __init__(self) -> None:
-        from rich.console import Console
-        from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
-
-        columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
-        console = Console(stderr=True)
-        self._bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
-        self._task = self._bar.add_task("", total=None)
-
-    def show(self, what: str, done: int = 0, total: int | None = None) -> None:
-        self._bar.start()
-        self._bar.update(self._task, description=what, completed=done, total=total)
-
-    def clear(self) -> None:
-        self._bar.stop()
+def _load(model: str, dtype: str, offline: bool) -> tuple[VLM, Status]:
+    return load_here_with_status(Wanted(model, dtype=dtype, offline=offline))
 
 
-def _load(model: str, dtype: str, offline: bool) -> tuple[VLM, _Status]:
-    from vlm.session import VLM
-
-    status = _Status()
-    status.show(f"loading {model}")
-    try:
-        loaded = VLM.load(model, dtype=dtype, offline=offline)  # type: ignore[arg-type]
-    except BaseException:
-        status.clear()
-        raise
-    loaded.on_window = lambda done, total: status.show("looking", done, total)
-    return loaded, status
-
-
-def _print_answer(start: Callable[[], AnswerStream], status: _Status, as_json: bool) -> AnswerStream:
+def _print_answer(start: Callable[[], AnswerStream], status: Status, as_json: bool) -> AnswerStream:
     """Stream to the terminal, or print one JSON object."""
     try:
         stream = start()
@@ -422,14 +401,12 @@ def _print_answer(start: Callable[[], AnswerStream], status: _Status, as_json: b
             return stream
         for piece in stream:
             status.clear()
-            print(piece, end="", flush=True)
+            print(shown(piece), end="", flush=True)
     finally:
         status.clear()
     print()
     assert stream.answer is not None
-    if stream.answer.finish_reason != "stop":
-        why = {"length": "stopped at --max-tokens", "context": "stopped: the model's context is full"}
-        print(f"[{why[stream.answer.finish_reason]}]", file=sys.stderr)
+    say_why_ended(stream.answer)
     return stream
 
 

@@ -58,9 +58,9 @@ def constraint_of(
 
 
 def _read(path: Path) -> str:
-    from vlm.errors import UsageError
+    from vlm.errors import UsageError, printable
 
-    name = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in str(path))
+    name = printable(path)
     try:
         with path.open("rb") as file:
             return file.read(_MOST).decode("utf-8-sig")

@@ -10,9 +10,10 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from vlm.asking import Model
+    from vlm.options import Options
     from vlm.reading.choose import Found
     from vlm.reading.sources import SourceOptions
-    from vlm.session import VLM, Options
 
 _SUFFIXES = (".pdf", ".tif", ".tiff", ".heic", ".heif")
 
@@ -35,7 +36,7 @@ def check_documents(sources: Sequence[str], reading: SourceOptions) -> None:
 
 
 def ask_documents(
-    vlm: VLM,
+    vlm: Model,
     sources: Sequence[str],
     question: str,
     options: Options,
@@ -48,7 +49,7 @@ def ask_documents(
     from vlm.reading.choose import ask_pages
     from vlm.reading.sources import list_pages
 
-    sized = replace(reading, window_size=vlm.engine.window_size)
+    sized = replace(reading, window_size=vlm.window_size)
     return ask_pages(vlm, list_pages(sources, sized), question, options, on_page=on_page)
 
 
@@ -59,7 +60,7 @@ def print_found(found: Found, as_json: bool) -> None:
         return
     print(found.answer.text)
     if found.page.count > 1 or len(found.ranking) > 1:
-        from vlm.reading.atomic import printable
+        from vlm.errors import printable
 
         print(f"[{printable(found.page.file)}, page {found.page.number}]", file=sys.stderr)
 

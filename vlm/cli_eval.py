@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 from vlm.cli_common import SeedOption, SplitName, progress, with_extra
+from vlm.cli_model import Wanted
+from vlm.cli_options import ApiKeyOption, NamedModelOption, UrlOption
 
 if TYPE_CHECKING:
     from vlm.evaluation.compare import Case, Outcome
@@ -57,7 +59,9 @@ class _Wear(StrEnum):
 
 @eval_app.command()
 def reading(
-    model: _ModelOption = "mini",
+    model: NamedModelOption = None,
+    url: UrlOption = None,
+    api_key: ApiKeyOption = None,
     limit: _AnyLimitOption = None,
     split: _SplitOption = SplitName.heldout,
     task: _TaskOption = None,
@@ -75,16 +79,19 @@ def reading(
 
     Without --data: 500 images a task of the generated split.
     """
+    wanted = Wanted(model, url, api_key)
     if data is None:
         _only_with_data({"--policy": policy, "--report": report, "--against": against})
-        return _evaluate("READING", _Asked(model, limit or 500, split.value, task, seed, show, as_json))
+        return _evaluate("READING", _Asked(wanted, limit or 500, split.value, task, seed, show, as_json))
     _only_without_data(task, show)
-    _compare_readings(_Run(data, model, policy or ["adaptive"], limit, as_json, report), against)
+    _compare_readings(_Run(data, wanted, policy or ["adaptive"], limit, as_json, report), against)
 
 
 @eval_app.command()
 def docvqa(
-    model: _ModelOption = "mini",
+    model: NamedModelOption = None,
+    url: UrlOption = None,
+    api_key: ApiKeyOption = None,
     limit: _AnyLimitOption = None,
     split: _SplitOption = SplitName.heldout,
     task: _TaskOption = None,
@@ -102,25 +109,27 @@ def docvqa(
 
     Without --data: 300 images a task of the generated split.
     """
+    wanted = Wanted(model, url, api_key)
     if data is None:
         _only_with_data({"--policy": policy, "--report": report, "--suffix": suffix})
-        return _evaluate("DOCVQA", _Asked(model, limit or 300, split.value, task, seed, show, as_json))
+        return _evaluate("DOCVQA", _Asked(wanted, limit or 300, split.value, task, seed, show, as_json))
     _only_without_data(task, show)
     with with_extra("eval"):
         from vlm.evaluation import table
         from vlm.evaluation.compare import Asking
-        from vlm.session import VLM
 
-    asked = _Run(data, model, policy or list(_ALL), limit, as_json, report)
+    asked = _Run(data, wanted, policy or list(_ALL), limit, as_json, report)
     items = asked.items(Asking.fits, "questions with answers", lambda items: items)
-    case = Asking(VLM.load(model), suffix)
+    case = Asking(wanted.load(), suffix)
     asked.finish(asked.outcomes("asking", case, items), table.DOCVQA)
 
 
 @eval_app.command()
 def fields(
     data: _FolderOption,
-    model: _ModelOption = "mini",
+    model: NamedModelOption = None,
+    url: UrlOption = None,
+    api_key: ApiKeyOption = None,
     policy: _PolicyOption = None,
     limit: _KindLimitOption = None,
     as_json: _JsonOption = False,
@@ -131,11 +140,11 @@ def fields(
         from vlm.evaluation import table
         from vlm.evaluation.compare import Constrained, Filling
         from vlm.evaluation.folder import one_per_image
-        from vlm.session import VLM
 
-    asked = _Run(data, model, policy or ["adaptive"], limit, as_json, report)
+    wanted = Wanted(model, url, api_key)
+    asked = _Run(data, wanted, policy or ["adaptive"], limit, as_json, report)
     items = asked.items(Filling.fits, "fields", one_per_image)
-    case = Filling(Constrained(VLM.load(model)))
+    case = Filling(Constrained(wanted.load()))
     asked.finish(asked.outcomes("asking", case, items), table.FIELDS)
 
 
@@ -157,7 +166,7 @@ def windows(
         from vlm.evaluation.compare import Cutting
         from vlm.evaluation.folder import one_per_image
 
-    asked = _Run(data, model, policy or list(_ALL), limit, as_json, report)
+    asked = _Run(data, Wanted(model), policy or list(_ALL), limit, as_json, report)
     asked.cut_only()
     items = asked.items(lambda item: True, "images", one_per_image)
     case = Cutting(*(_PUBLISHED if published else _window_of(model)))
@@ -223,7 +232,7 @@ def card(
     seed: SeedOption = 20261122,
 ) -> None:
     """Run every task and write the model card."""
-    asked = _Asked(str(folder), limit, split.value, None, seed, 0, False)
+    asked = _Asked(Wanted(str(folder)), limit, split.value, None, seed, 0, False)
     found = [*_scores("READING", asked), *_scores("DOCVQA", asked)]
     from vlm.evaluation.card import CARD, write_card
 
@@ -236,7 +245,7 @@ class _Run:
     """A comparison of policies over a folder."""
 
     data: Path
-    model: str
+    wanted: Wanted
     policies: list[str]
     limit: int | None
     as_json: bool
@@ -288,10 +297,10 @@ class _Run:
         made = rows(found, figures)
         failed = [outcome for outcome in found if outcome.error]
         if self.as_json:
-            head = {"model": self.model, "data": str(self.data), "failed": len(failed)}
+            head = {"model": self.wanted.name, "data": str(self.data), "failed": len(failed)}
             print(json.dumps(head | {"rows": [row.to_json() for row in made]}))
         else:
-            print(f"{self.model}, {self.data}\n{to_text(made)}")
+            print(f"{self.wanted.name}, {self.data}\n{to_text(made)}")
         if failed:
             first = failed[0]
             print(f"vlm: {len(failed)} of {len(found)} cases failed and count as wrong, the first: "
@@ -300,7 +309,7 @@ class _Run:
             with with_extra("eval"):
                 from vlm.evaluation.report import write_report
 
-            write_report(self.report, f"{self.model} on {self.data.name}", made, found)
+            write_report(self.report, f"{self.wanted.name} on {self.data.name}", made, found)
             print(self.report, file=sys.stderr)
 
 
@@ -313,14 +322,13 @@ def _compare_readings(asked: _Run, against: str | None) -> None:
         from vlm.evaluation.against import NAME, find_tesseract, read_with_tesseract
         from vlm.evaluation.compare import Reading, page_reader
         from vlm.evaluation.folder import one_per_image
-        from vlm.session import VLM
 
     if against is not None:
         if against != NAME:
             raise UsageError(f"unknown reader {against!r}: {NAME} is the one to compare with")
         find_tesseract()
     items = asked.items(Reading.fits, "transcriptions", one_per_image)
-    case = Reading(page_reader(VLM.load(asked.model)))
+    case = Reading(page_reader(asked.wanted.load()))
     found = asked.outcomes("reading", case, items)
     if against is not None:
         found += asked.outcomes(against, Reading(read_with_tesseract), items, (against,))
@@ -359,7 +367,7 @@ def _window_of(model: str) -> tuple[int, int]:
 class _Asked:
     """What to ask of the generated tasks."""
 
-    model: str
+    wanted: Wanted
     limit: int
     split: str
     tasks: list[str] | None
@@ -371,7 +379,6 @@ class _Asked:
 def _scores(table: str, asked: _Asked) -> list[Score]:
     """Run the tasks of a table."""
     from vlm.errors import UsageError
-    from vlm.session import VLM
 
     with with_extra("train"):
         from vlm.evaluation import scores
@@ -382,7 +389,7 @@ def _scores(table: str, asked: _Asked) -> list[Score]:
     if unknown:
         raise UsageError(f"unknown task {', '.join(sorted(unknown))}: {', '.join(t.name for t in known)}")
     tasks = [task for task in known if task.name in wanted]
-    model = VLM.load(asked.model)
+    model = asked.wanted.load()
     split = cast(Any, asked.split)
     found: list[scores.Score] = []
     for task in tasks:
@@ -399,13 +406,13 @@ def _evaluate(table: str, asked: _Asked) -> None:
     sure = scores.auroc(scores.fairly_asked(found))
     if asked.as_json:
         rows = [score.to_json() for score in found]
-        head = {"model": asked.model, "split": asked.split, "seed": asked.seed}
+        head = {"model": asked.wanted.name, "split": asked.split, "seed": asked.seed}
         print(json.dumps(head | {"tasks": rows, "auroc": None if math.isnan(sure) else round(sure, 4)}))
         return
     for score in found:
         for outcome in score.outcomes[: asked.show]:
             print(f"asked {outcome.case.question!r}\ntruth {outcome.case.answer!r}\n said {outcome.said!r}")
-    print(f"{asked.model}, {asked.split} split, {asked.limit} images a task")
+    print(f"{asked.wanted.name}, {asked.split} split, {asked.limit} images a task")
     for score in found:
         rate = f"CER {score.cer:6.1%}  WER {score.wer:6.1%}  " if table == "READING" else ""
         print(

@@ -14,14 +14,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from vlm.cli_constraint import SchemaOption, constraint_of
+from vlm.cli_model import Wanted
+from vlm.cli_options import ApiKeyOption, NamedModelOption, UrlOption
 
 if TYPE_CHECKING:
+    from vlm.asking import Model
     from vlm.constrain import Constraint
     from vlm.reading.jobs import JobSummary
     from vlm.reading.record import PageText
     from vlm.reading.sources import SourcePage
     from vlm.reading.transcribe import ReadOptions
-    from vlm.session import VLM
 
 _INTERRUPTED = 130  # the shells' status after Ctrl-C
 
@@ -66,9 +68,9 @@ def read(
     dpi: Annotated[
         float | None, typer.Option(help="To render PDF at; chosen page by page if left out.")
     ] = None,
-    model: Annotated[
-        str, typer.Option("--model", "-m", help="mini, a Hub id, a folder or a .gguf file.")
-    ] = "mini",
+    model: NamedModelOption = None,
+    url: UrlOption = None,
+    api_key: ApiKeyOption = None,
     policy: Annotated[str, typer.Option(help="How pages are cut: off, gemma3 or adaptive.")] = "adaptive",
     max_windows: Annotated[
         int | None, typer.Option(min=1, help="Windows a page at most, the whole page included.")
@@ -97,14 +99,16 @@ def read(
     if lasting:
         list_pages(lasting, sources)  # before anything slow: is it all there?
     with _Bar() as bar:
-        vlm = _loaded(bar, model, dtype, offline)
-        sources = replace(sources, window_size=vlm.engine.window_size)
+        wanted = Wanted(model, url, api_key, dtype, offline)
+        bar.say(f"asking {url}" if url else f"loading {wanted.name}")
+        vlm = wanted.load()
+        sources = replace(sources, window_size=vlm.window_size)
         if bar.shown and lasting == inputs:
             bar.expect(sum(1 for _ in list_pages(inputs, sources)))
         read_page = _page_reader(vlm, options, constraint, bar)
         task = _Task(list_pages(inputs, sources), read_page, max_error_rate, bar)
         if target.folder is not None:
-            settings = {"model": model, "dtype": dtype, "dpi": dpi} | chosen
+            settings = {"model": vlm.name if url else wanted.name, "dtype": dtype, "dpi": dpi} | chosen
             if constraint is not None:
                 settings["schema"] = constraint.source
             named = {f"--{name.replace('_', '-')}": value for name, value in settings.items()}
@@ -116,7 +120,7 @@ def read(
 
 
 def _page_reader(
-    vlm: VLM, options: ReadOptions, constraint: Constraint | None, bar: _Bar
+    vlm: Model, options: ReadOptions, constraint: Constraint | None, bar: _Bar
 ) -> Callable[[SourcePage], PageText]:
     """What reads a page: its text, or the fields of a schema."""
     if constraint is not None:
@@ -170,8 +174,7 @@ def _target(out: Path | None, to: _Form | None, resume: bool) -> _Target:
     Raises:
         UsageError: the options contradict each other.
     """
-    from vlm.errors import UsageError
-    from vlm.reading.atomic import printable
+    from vlm.errors import UsageError, printable
 
     form = (to or _Form.md).value
     ending = out.suffix[1:].lower() if out is not None else ""
@@ -201,13 +204,6 @@ def _lasting(inputs: list[str]) -> list[str]:
 
 def _is_stream(name: str) -> bool:
     return os.path.exists(name) and not os.path.isdir(name)
-
-
-def _loaded(bar: _Bar, model: str, dtype: str, offline: bool) -> VLM:
-    from vlm.session import VLM
-
-    bar.say(f"loading {model}")
-    return VLM.load(model, dtype=dtype, offline=offline)  # type: ignore[arg-type]
 
 
 def _into_folder(
@@ -328,7 +324,7 @@ class _Bar:
 
     def at(self, source: SourcePage, summary: JobSummary) -> None:
         """Show the page that comes next."""
-        from vlm.reading.atomic import printable
+        from vlm.errors import printable
 
         self._began = self._began or time.monotonic()
         self._page = f"{printable(Path(source.file).name)}, page {source.number}"

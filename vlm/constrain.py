@@ -147,6 +147,12 @@ class Constraint:
         """The schema that answers validate against; None for the other kinds."""
         return json.loads(self.source) if self.kind == "schema" else None
 
+    def accepts(self, text: str) -> bool:
+        """Whether a text made elsewhere is a whole answer; JSON must be compact."""
+        matcher = _matcher(byte_tokenizer(), self.compiled)
+        written = list(text.encode())
+        return matcher.try_consume_tokens(written) == len(written) and matcher.is_accepting()
+
     def check_fits(self, tokenizer: GemmaTokenizer, budget: int) -> None:
         """Refuse a budget in which no answer can be finished.
 

@@ -9,6 +9,11 @@ from __future__ import annotations
 from pan_and_scan.image import ImageError
 
 
+def printable(name: object) -> str:
+    """A file's name that no terminal takes for commands and every encoding can print."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in str(name))
+
+
 class VlmError(Exception):
     """Base of the errors that are answered with a message instead of a traceback."""
 
@@ -27,8 +32,15 @@ class PromptError(VlmError):
     """Turns that make no valid prompt: roles out of order, no question, too long."""
 
 
+class RemoteError(VlmError):
+    """A server that can't be reached, refuses, or doesn't answer as an OpenAI-style server does."""
+
+
 class UsageError(VlmError):
     """Arguments that contradict each other or lie outside their range."""
 
 
-__all__ = ["CheckpointError", "HubError", "ImageError", "PromptError", "UsageError", "VlmError"]
+__all__ = [
+    "CheckpointError", "HubError", "ImageError", "PromptError", "RemoteError", "UsageError", "VlmError",
+    "printable",
+]  # fmt: skip

@@ -6,7 +6,7 @@ attention of an answer is heat over the image: windows that show the same place 
 own fineness. The heat's connected regions are the evidence.
 
 Heads differ in what they look at. A checkpoint may name good ones in its config.json
-("evidence_heads", found by ``vlm eval heads`` or taught in training, as mini's were); without them all
+("evidence_heads"; mini's were taught where to look while it was trained); without them all
 heads of the middle global layers count, because these read the image (arXiv 2403.06764, section 3).
 """
 

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 from PIL import Image
 
 from pan_and_scan import MAX_PIXELS
-from vlm.errors import UsageError
+from vlm.errors import UsageError, printable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -111,21 +111,17 @@ def sample_frames(path: str | os.PathLike[str], options: SamplingOptions | None 
             video.measure()  # the container's length was wrong, or the video is short
             frames = tuple(video.at(video.middles(options.frames), options.frames))
     if not frames:
-        raise UsageError(f"{_shown(path)}: no picture in it can be decoded; {_AGAIN}")
+        raise UsageError(f"{printable(path)}: no picture in it can be decoded; {_AGAIN}")
     return frames
 
 
 _AGAIN = "copy or download it again, or save it anew as MP4"
 
 
-def _shown(path: str | os.PathLike[str]) -> str:
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in os.fspath(path))
-
-
 @contextmanager
 def _opened(path: str | os.PathLike[str]) -> Iterator[_Video]:
     """A video to take frames from; what FFmpeg says against it, as one line."""
-    name = _shown(path)
+    name = printable(path)
     try:
         import av
     except ImportError:

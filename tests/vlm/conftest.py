@@ -1,12 +1,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from fakes import picture, tiny_checkpoint
 from runner import Run, calls
+from servers import QUICK, Fake, Made, serving
+
+from vlm.remote import Patience, RemoteVLM
 
 LOG = (
     {"seconds": 0.0, "stage": "...", "name": "decoder", "first_step": 0},
@@ -53,3 +58,24 @@ def photo(tmp_path: Path) -> Path:
     path = tmp_path / "photo.png"
     picture(1).save(path)
     return path
+
+
+@pytest.fixture
+def fake() -> Iterator[Fake]:
+    """A little OpenAI-style server."""
+    with serving(Fake()) as served:
+        yield served
+
+
+@pytest.fixture
+def remote(fake: Fake) -> Iterator[Made]:
+    """Makes clients of the little server."""
+    made: list[RemoteVLM] = []
+
+    def make(patience: Patience = QUICK, **named: Any) -> RemoteVLM:
+        made.append(RemoteVLM(fake.url, patience=patience, **named))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.close()

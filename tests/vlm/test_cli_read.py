@@ -59,7 +59,7 @@ class NameReader:
 def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
     def load(name: str, **how: Any) -> Any:
         NameReader.loads.append((name, how))
-        return SimpleNamespace(engine=SimpleNamespace(window_size=896))
+        return SimpleNamespace(window_size=896)
 
     monkeypatch.setattr(VLM, "load", load)
     monkeypatch.setattr(transcribe, "PageReader", NameReader)
@@ -277,7 +277,7 @@ class Slow:
     def read(self, source):
         time.sleep(seconds)
         return page("read", file=source.file, number=source.number, sha256=source.sha256)
-VLM.load = lambda *_, **__: SimpleNamespace(engine=SimpleNamespace(window_size=896))
+VLM.load = lambda *_, **__: SimpleNamespace(window_size=896)
 transcribe.PageReader = Slow
 sys.argv.insert(1, "read")
 main()

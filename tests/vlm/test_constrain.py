@@ -519,3 +519,17 @@ def test_the_embedded_model_chooses(mini: VLM) -> None:
     answer = mini.ask(picture(3), "Which colour?", constraint=constraint, policy="off")
     assert answer.text in ("red", "green") and answer.finish_reason == "stop" and answer.data is None
     assert "data" not in answer.to_json()
+
+
+@pytest.mark.parametrize(
+    ("constraint", "whole", "not_whole"),
+    [
+        (Constraint.choice(["yes", "yesterday"]), "yes", "yest"),
+        (Constraint.regex("[0-9]{2}"), "12", "123"),
+        (Constraint.grammar('start: "a" "é"'), "aé", "a"),
+        (Constraint.schema({"type": "object", "properties": {"a": {"type": "integer"}}}), '{"a":null}', "{}"),
+    ],
+)
+def test_a_text_made_elsewhere(constraint: Constraint, whole: str, not_whole: str) -> None:
+    assert constraint.accepts(whole) and not constraint.accepts(not_whole) and not constraint.accepts("")
+    assert constraint.accepts(whole)  # and it is not used up

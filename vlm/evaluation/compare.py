@@ -19,11 +19,12 @@ from PIL import Image
 
 from pan_and_scan import ImageError, Window, named_policy, windows_of
 from vlm.answer import Answer
+from vlm.asking import Model
 from vlm.errors import VlmError
 from vlm.evaluation import metrics
 from vlm.evaluation.folder import Item
 from vlm.evaluation.metrics import Box, Fields
-from vlm.session import VLM, Options
+from vlm.options import Options
 
 MAX_TOKENS = 260  # of an answer, as in ``scores``
 
@@ -120,7 +121,7 @@ class Asking:
         suffix: put after every question, such as how short an answer should be.
     """
 
-    vlm: VLM
+    vlm: Model
     suffix: str = ""
 
     @staticmethod
@@ -182,7 +183,7 @@ class Structured(Protocol):
 class Constrained:
     """Asks under the constraint of a schema."""
 
-    vlm: VLM
+    vlm: Model
 
     def __call__(self, image: Image.Image, question: str, schema: dict[str, Any], policy: str) -> Answer:
         """Answer with JSON that fits the schema."""
@@ -277,7 +278,7 @@ class Reading:
         )  # fmt: skip
 
 
-def page_reader(vlm: VLM) -> Reader:
+def page_reader(vlm: Model) -> Reader:
     """The package's own reader of pages, which decides windows, retries and order by itself."""
     from vlm.reading.sources import SourceOptions, list_pages
     from vlm.reading.transcribe import PageReader, ReadOptions
@@ -287,7 +288,7 @@ def page_reader(vlm: VLM) -> Reader:
         options = ReadOptions(policy=policy, text_layer="never")
         got = PageReader(vlm, options).read(page)
         seen = sum(window.kind != "blank" for window in got.windows)
-        tokens = seen * vlm.engine.config.mm_tokens_per_image
+        tokens = seen * vlm.tokens_per_image
         return Read(got.text, got.windows, got.confidence, tokens, got.error)
 
     return read

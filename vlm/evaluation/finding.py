@@ -10,10 +10,10 @@ import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from vlm.asking import Model
 from vlm.evaluation.tasks import SIDE
 from vlm.reading.choose import MOST, first_look, word_scores
 from vlm.reading.sources import OpenedPage
-from vlm.session import VLM
 from vlm.training.fonts import Split
 from vlm.training.page import Page
 from vlm.training.questions import fact_question
@@ -71,7 +71,7 @@ def _bundle(scenes: Scenes) -> Bundle | None:
 
 
 def rank_bundles(
-    vlm: VLM, asked: Sequence[Bundle], on_bundle: Callable[[], None] | None = None
+    vlm: Model, asked: Sequence[Bundle], on_bundle: Callable[[], None] | None = None
 ) -> tuple[Ranked, Ranked]:
     """Rank the pages of each bundle by its words and by the model's first look."""
     words: list[int] = []

@@ -11,10 +11,11 @@ from typing import Any
 import jiwer
 import numpy as np
 
+from vlm.asking import Model
 from vlm.evaluation import tasks
 from vlm.evaluation.metrics import same
 from vlm.evaluation.tasks import Case, Maker, cases
-from vlm.session import VLM, Options
+from vlm.options import Options
 from vlm.training.fonts import Split
 from vlm.training.page import ABSENT
 
@@ -125,7 +126,7 @@ class Score:
 
 
 def run(
-    vlm: VLM, task: Task, split: Split, count: int, seed: int,
+    vlm: Model, task: Task, split: Split, count: int, seed: int,
     on_answer: Callable[[], None] | None = None,
 ) -> Score:  # fmt: skip
     """Ask the cases of a task, greedily.

@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from vlm.errors import UsageError
+from vlm.errors import UsageError, printable
 
 
 @contextmanager
@@ -64,8 +64,3 @@ def told(path: Path, then: str) -> Iterator[None]:
         yield
     except OSError as error:
         raise UsageError(f"{printable(path)}: can't be written ({error.strerror or error}); {then}") from None
-
-
-def printable(name: object) -> str:
-    """A file's name that no terminal takes for commands and every encoding can print."""
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in str(name))

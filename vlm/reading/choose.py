@@ -18,10 +18,11 @@ from rapidfuzz import fuzz
 
 from pan_and_scan import ImageError
 from vlm.answer import Answer
+from vlm.asking import Model
 from vlm.errors import UsageError, VlmError
+from vlm.options import Options
 from vlm.reading.sources import OpenedPage, SourcePage
 from vlm.reading.transcribe import SILENT
-from vlm.session import VLM, Options
 
 MOST = 3  # pages that are asked in full
 FIRST_LOOK = 32  # tokens of the first answer
@@ -48,7 +49,7 @@ class Found:
 
 
 def ask_pages(
-    vlm: VLM,
+    vlm: Model,
     pages: Iterable[SourcePage],
     question: str,
     options: Options,
@@ -86,7 +87,7 @@ def ask_pages(
 
 
 def rank(
-    vlm: VLM, pages: Iterable[SourcePage], question: str, on_page: Callable[[int], None] | None = None
+    vlm: Model, pages: Iterable[SourcePage], question: str, on_page: Callable[[int], None] | None = None
 ) -> list[Scored]:
     """Score pages by how likely they hold the answer, the best first, as they come among equals."""
     texts: list[tuple[SourcePage, str]] = []
@@ -112,7 +113,7 @@ def rank(
     )
 
 
-def first_look(vlm: VLM, opened: OpenedPage, question: str) -> float:
+def first_look(vlm: Model, opened: OpenedPage, question: str) -> float:
     """How sure the model is of an answer it finds on the whole page; 0 where it finds none."""
     answer = vlm.ask(opened.image, question, replace(Options(), policy="off", max_tokens=FIRST_LOOK))
     return 0.0 if answer.text in SILENT else answer.confidence

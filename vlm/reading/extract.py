@@ -11,15 +11,16 @@ from dataclasses import replace
 
 from pan_and_scan import ImageError
 from vlm.answer import Answer
+from vlm.asking import Model
 from vlm.constrain import Constraint
 from vlm.errors import UsageError, VlmError
 from vlm.fields import Field, evidence_of, fields_of
+from vlm.options import Options
 from vlm.reading.loops import loop_of
 from vlm.reading.record import FieldText, PageText
 from vlm.reading.sources import SourcePage
 from vlm.reading.transcribe import ReadOptions, unread
 from vlm.sampling import Sampling
-from vlm.session import VLM, Options
 
 
 def fields_question(constraint: Constraint) -> str:
@@ -39,7 +40,7 @@ def ask_for(names: Iterable[str]) -> str:
 class FieldReader:
     """Reads the fields of a schema from pages, one object a page."""
 
-    def __init__(self, vlm: VLM, constraint: Constraint, options: ReadOptions | None = None) -> None:
+    def __init__(self, vlm: Model, constraint: Constraint, options: ReadOptions | None = None) -> None:
         self.vlm = vlm
         self.constraint = constraint
         self.options = options or ReadOptions()
@@ -56,9 +57,9 @@ class FieldReader:
                 if not _loops(answer):
                     return self._told(page, size, answer, number + 1)
         except (VlmError, ImageError) as error:
-            return replace(unread(page, size, str(error)), model=self.vlm.engine.name)
+            return replace(unread(page, size, str(error)), model=self.vlm.name)
         failed = unread(page, size, "a value repeats itself without end")
-        return replace(failed, model=self.vlm.engine.name, attempts=len(self.options.temperatures))
+        return replace(failed, model=self.vlm.name, attempts=len(self.options.temperatures))
 
     def _asking(self, number: int) -> Options:
         temperature = self.options.temperatures[number]
@@ -72,7 +73,7 @@ class FieldReader:
         return replace(
             unread(page, size, ""),
             source="model",
-            model=self.vlm.engine.name,
+            model=self.vlm.name,
             windows=tuple(used.window for used in answer.windows),
             attempts=tries,
             data=answer.data,

@@ -19,8 +19,7 @@ from typing import Any, BinaryIO, Literal, cast
 from PIL import Image
 
 from pan_and_scan import MAX_PIXELS, load_image
-from vlm.errors import ImageError
-from vlm.reading.atomic import printable
+from vlm.errors import ImageError, printable
 from vlm.reading.pdf import MissingPackage, Rendering, count_pages, need_pdf, open_page
 from vlm.reading.textlayer import TextLayer
 

@@ -30,8 +30,8 @@ from typing import TYPE_CHECKING, Literal
 
 import filelock
 
-from vlm.errors import UsageError
-from vlm.reading.atomic import printable, replacing, told
+from vlm.errors import UsageError, printable
+from vlm.reading.atomic import replacing, told
 from vlm.reading.output import Write, page_from_json, page_to_json
 from vlm.reading.record import PageText
 

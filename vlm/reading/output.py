@@ -23,7 +23,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from pan_and_scan import Window
-from vlm.reading.atomic import printable
+from vlm.errors import printable
 from vlm.reading.record import Block, Box, FieldText, Line, PageText
 
 if TYPE_CHECKING:

@@ -23,8 +23,7 @@ from pathlib import Path
 from PIL import Image
 
 from pan_and_scan.image import MAX_STREAM_BYTES
-from vlm.errors import ImageError, UsageError
-from vlm.reading.atomic import printable
+from vlm.errors import ImageError, UsageError, printable
 from vlm.reading.files import SourceFile
 from vlm.reading.pdf import MissingPackage, Rendering
 from vlm.reading.textlayer import TextLayer

@@ -19,7 +19,9 @@ from PIL import Image
 
 from pan_and_scan import ImageError, Window
 from vlm.answer import Answer
+from vlm.asking import Model
 from vlm.errors import UsageError, VlmError
+from vlm.options import Options
 from vlm.reading.ink import Row, ink_of, rows_of
 from vlm.reading.loops import loop_of
 from vlm.reading.record import Block, Box, Line, PageText
@@ -27,7 +29,6 @@ from vlm.reading.sources import OpenedPage, SourcePage
 from vlm.reading.tiles import CHARACTERS, LETTER, Cut, Room, Tile, cut_out, lines_of, tiles_of
 from vlm.reading.upright import Turn, angle_of, turned
 from vlm.sampling import Sampling
-from vlm.session import VLM, Options
 
 TextLayerUse = Literal["auto", "never", "only"]
 UNSURE = 0.6  # confidence below which a page may stand on its head
@@ -70,7 +71,7 @@ class _Said:
 class PageReader:
     """Reads pages with a model, or takes a PDF's own text where that is sound."""
 
-    def __init__(self, vlm: VLM, options: ReadOptions | None = None) -> None:
+    def __init__(self, vlm: Model, options: ReadOptions | None = None) -> None:
         self.vlm = vlm
         self.options = options or ReadOptions()
         self.on_tile: Callable[[int, int], None] | None = None  # told (tiles read, tiles in all)
@@ -84,7 +85,7 @@ class PageReader:
         try:
             return self._read(page, opened)
         except (VlmError, ImageError) as error:
-            return replace(unread(page, opened.image.size, str(error)), model=self.vlm.engine.name)
+            return replace(unread(page, opened.image.size, str(error)), model=self.vlm.name)
 
     def _read(self, page: SourcePage, opened: OpenedPage) -> PageText:
         layer, use = opened.layer, self.options.text_layer
@@ -105,7 +106,7 @@ class PageReader:
         """
         ink = ink_of(image)
         if not ink.any():
-            return replace(empty, source="model", model=self.vlm.engine.name)  # an empty page is no failure
+            return replace(empty, source="model", model=self.vlm.name)  # an empty page is no failure
         said, turn = self._best_way_up(image, angle_of(ink))
         lines = [replace(line, box=turn.back(line.box)) for part in said for line in part.lines]
         numbers = [number for part in said for number in part.blocks]
@@ -116,7 +117,7 @@ class PageReader:
             empty,
             blocks=tuple(Block(tuple(line for _, line in group)) for _, group in pairs),
             source="failed" if lost > found else "model",
-            model=self.vlm.engine.name,
+            model=self.vlm.name,
             windows=tuple(Window(*turn.back(box)) for part in said for box in part.windows),
             turned=turn.degrees,
             attempts=max((part.tries for part in said), default=1),
@@ -142,9 +143,7 @@ class PageReader:
     @property
     def room(self) -> Room:
         """What a prompt of this model holds."""
-        engine = self.vlm.engine
-        tokens = engine.config.mm_tokens_per_image
-        room = Room(engine.window_size, tokens, density=self.options.density)
+        room = Room(self.vlm.window_size, self.vlm.tokens_per_image, density=self.options.density)
         most = self.options.max_windows
         return room if most is None else replace(room, windows=max(1, most - 1))
 

@@ -1,0 +1,126 @@
+"""Which model answers, one loaded here or one behind ``--url``, and the line that says what it does."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+from vlm.cli_options import MINI
+
+if TYPE_CHECKING:
+    from vlm.answer import Answer
+    from vlm.asking import Model
+    from vlm.session import VLM
+
+_M = TypeVar("_M", bound="Model")
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+
+def say_why_ended(answer: Answer) -> None:
+    """On stderr, why an answer is not whole."""
+    why = {"length": "stopped at --max-tokens", "context": "stopped: the model's context is full"}
+    if answer.finish_reason in why:
+        print(f"[{why[answer.finish_reason]}]", file=sys.stderr)
+
+
+def shown(text: str) -> str:
+    """An answer as it may be printed: to the letter into a file; on a terminal nothing that drives it."""
+    return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text) if sys.stdout.isatty() else text
+
+
+class Status:
+    """What is going on, on a terminal's stderr; nothing elsewhere. Gone before the answer begins."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
+
+        columns = (
+            SpinnerColumn(),
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            TimeRemainingColumn(),
+        )
+        console = Console(stderr=True)
+        self._bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+        self._task = self._bar.add_task("", total=None)
+
+    def show(self, what: str, done: int = 0, total: int | None = None) -> None:
+        """Say what goes on, and how much of it is done."""
+        self._bar.start()
+        self._bar.update(self._task, description=what, completed=done, total=total)
+
+    def clear(self) -> None:
+        """Take it away."""
+        self._bar.stop()
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """The options that name a model."""
+
+    model: str | None = None
+    url: str | None = None
+    api_key: str | None = None
+    dtype: str = "fp32"
+    offline: bool = False
+
+    @property
+    def name(self) -> str:
+        """What it is called in a message."""
+        return self.model or self.url or MINI
+
+    def load(self) -> Model:
+        """The model, loaded here or found on its server.
+
+        Raises:
+            VlmError: it can't be had.
+        """
+        return self.load_here() if not self.url else self._found(self.url)
+
+    def load_here(self) -> VLM:
+        """The model in this process."""
+        from vlm.session import VLM
+
+        return VLM.load(self.model or MINI, dtype=self.dtype, offline=self.offline)  # type: ignore[arg-type]
+
+    def _found(self, url: str) -> Model:
+        from vlm.errors import UsageError
+        from vlm.remote import RemoteVLM
+
+        if self.offline:
+            raise UsageError("--offline and --url exclude each other: a server is not on this machine's disk")
+        if self.dtype != "fp32":
+            raise UsageError("--dtype is of a model that is loaded here: leave it out with --url")
+        found = RemoteVLM(url, self.model, self.api_key)
+        found.on_note = lambda what: print(f"vlm: {what}", file=sys.stderr)
+        found.served  # noqa: B018 - asked now, so that a wrong key or name is told before any work
+        return found
+
+
+def load_with_status(wanted: Wanted) -> tuple[Model, Status]:
+    """The model, and the line that says what it does; that line is shown until it is cleared."""
+    if not wanted.url:
+        return load_here_with_status(wanted)
+    status = Status()
+    return _watched(wanted.load, status, f"asking {wanted.url}"), status
+
+
+def load_here_with_status(wanted: Wanted) -> tuple[VLM, Status]:
+    """The same for what no server does."""
+    status = Status()
+    loaded = _watched(wanted.load_here, status, f"loading {wanted.name}")
+    loaded.on_window = lambda done, total: status.show("looking", done, total)
+    return loaded, status
+
+
+def _watched(load: Callable[[], _M], status: Status, doing: str) -> _M:
+    status.show(doing)
+    try:
+        return load()
+    except BaseException:
+        status.clear()
+        raise
