@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Generator
-from dataclasses import dataclass
+from contextlib import closing
+from dataclasses import dataclass, replace
 
 from torch import Tensor
 
@@ -46,6 +47,16 @@ def alone(plan: PromptPlan, looked: Looked) -> Prompt:
     return Prompt(plan, looked.soft_NTD, looked, looked.places)
 
 
+def trimmed(pieces: Generator[str | Answer], options: Options) -> Generator[str | Answer]:
+    """The same without white space around a chat's answer; what a constraint made is kept to the letter."""
+    with closing(pieces):
+        for piece in pieces:
+            if isinstance(piece, Answer) and options.constraint is None:
+                yield replace(piece, text=piece.text.strip())
+            else:
+                yield piece
+
+
 def answer_in_pieces(
     engine: Engine, prompt: Prompt, options: Options, tokens: list[SaidToken]
 ) -> Generator[str | Answer]:
@@ -81,8 +92,7 @@ def answer_in_pieces(
     ended = time.perf_counter()
     rows_NS = watch.rows_NS[: len(tokens)]  # an engine of many may have gone on past a stop string
     yield Answer(
-        # What a constraint made is kept to the letter.
-        text=text.text if options.constraint is not None else text.text.strip(),
+        text=text.text,
         model=engine.name,
         finish_reason=reason,
         windows=prompt.looked.windows,

@@ -16,7 +16,7 @@ from torch import Tensor
 from pan_and_scan import Window, crop, load_image, windows_of
 from pan_and_scan.image import ImageSource
 from vlm.answer import Answer, AnswerStream, SaidToken, UsedWindow
-from vlm.answering import Looked, Prompt, alone, answer_in_pieces
+from vlm.answering import Looked, Prompt, alone, answer_in_pieces, trimmed
 from vlm.asking import Images, Message, as_list, question_about
 from vlm.engine import Dtype, Engine
 from vlm.errors import PromptError, UsageError
@@ -133,7 +133,8 @@ class VLM:
         plan = plan_chat(self.engine.tokenizer, _turns(messages, cut.parts), self.tokens_per_image)
         looked = self._look(cut, plan, options)
         tokens: list[SaidToken] = []
-        return AnswerStream(answer_in_pieces(self.engine, alone(plan, looked), options, tokens), tokens)
+        pieces = answer_in_pieces(self.engine, alone(plan, looked), options, tokens)
+        return AnswerStream(trimmed(pieces, options), tokens)
 
     def generate(
         self, prompt: str, images: Images = (), options: Options | None = None, **changes: Any
@@ -282,7 +283,8 @@ class Chat:
         looks = [*self._looks, looked]
         soft = [look.soft_NTD for look in looks if look.soft_NTD is not None]
         prompt = Prompt(plan, torch.cat(soft) if soft else None, looked, _numbered(looks))
-        with closing(answer_in_pieces(self._model.engine, prompt, self._options, tokens)) as pieces:
+        said = answer_in_pieces(self._model.engine, prompt, self._options, tokens)
+        with closing(trimmed(said, self._options)) as pieces:
             for piece in pieces:
                 if self._asked != number:
                     raise UsageError("another question was asked before this answer was read; ask again")
