@@ -27,6 +27,14 @@ _GOODS = (
     ("6 Eggs", "2.75"),
 )
 _STOPS = ("Harbour", "Old Mill", "Market", "Museum", "Station", "Park", "Airport")
+_ENTRIES = (
+    ("Family name", "Okafor"),
+    ("First name", "Amina"),
+    ("Date of birth", "3 May 1988"),
+    ("Town", "Ashford"),
+    ("Telephone", "01632 960 318"),
+)
+_VISITORS = (("Jan", 42), ("Feb", 55), ("Mar", 71), ("Apr", 64), ("May", 88), ("Jun", 97))  # thousands
 _PARAGRAPHS = (
     (
         "The tide gauge at Northpoint was read twice a day from the spring of",
@@ -154,10 +162,88 @@ def tall() -> Image.Image:
     return page
 
 
+def form() -> Image.Image:
+    """A filled-in form: printed labels over entries in boxes, and one box that is ticked."""
+    page = Image.new("RGB", (700, 900), PAPER)
+    draw = ImageDraw.Draw(page)
+    draw.text((50, 66), "Library card", INK, font(52), anchor="lm")
+    draw.text((50, 116), "Please use capital letters or print clearly.", FADED, font(22), anchor="lm")
+    for row, (label, entry) in enumerate(_ENTRIES):
+        y = 160 + row * 112
+        draw.text((50, y + 14), label, FADED, font(24), anchor="lm")
+        draw.rectangle((50, y + 34, 650, y + 92), fill=(255, 255, 255), outline=RULE, width=3)
+        draw.text((68, y + 63), entry, (20, 60, 140), font(34), anchor="lm")
+    for x, label in ((50, "adult"), (250, "student"), (490, "senior")):
+        draw.rectangle((x, 746, x + 34, 780), fill=(255, 255, 255), outline=RULE, width=3)
+        draw.text((x + 48, 763), label, INK, font(28), anchor="lm")
+    draw.line(((257, 764), (266, 775), (284, 748)), (20, 60, 140), 6, joint="curve")
+    draw.text((50, 838), "Valid until 31 December 2026", INK, font(28), anchor="lm")
+    return page
+
+
+def exodos() -> Image.Image:
+    """A Greek sign, "exit" and an arrow, its letters drawn as strokes: Pillow's font has no Greek."""
+    page = Image.new("RGB", (720, 300), (236, 240, 236))
+    draw = ImageDraw.Draw(page)
+    draw.rounded_rectangle((20, 20, 699, 279), radius=20, fill=(0, 104, 71))
+    for place, letter in enumerate("ΕΞΟΔΟΣ"):
+        left = 60 + place * 78
+        for stroke in _STROKES[letter]:
+            points = [(left + x * 56, 96 + y * 108) for x, y in stroke]
+            draw.line(points, (255, 255, 255), 13, joint="curve")
+    draw.line(((545, 150), (655, 150)), (255, 255, 255), 14)
+    draw.polygon(((672, 150), (628, 118), (628, 182)), fill=(255, 255, 255))
+    return page
+
+
+def chart() -> Image.Image:
+    """A bar chart with a title, values on its axis and a name below each bar."""
+    page = Image.new("RGB", (800, 560), (255, 255, 255))
+    draw = ImageDraw.Draw(page)
+    draw.text((400, 46), "Museum visitors, 2025", INK, font(38), anchor="mm")
+    draw.text((60, 92), "thousands", FADED, font(22), anchor="lm")
+    for value in range(0, 101, 25):
+        y = 480 - value * 36 // 10
+        draw.line((90, y, 760, y), RULE if value else INK, 2)
+        draw.text((78, y), str(value), FADED, font(24), anchor="rm")
+    for place, (month, visitors) in enumerate(_VISITORS):
+        x = 120 + place * 108
+        top = 480 - visitors * 36 // 10
+        draw.rectangle((x, top, x + 68, 479), fill=(0, 114, 178))
+        draw.text((x + 34, top + 22), str(visitors), (255, 255, 255), font(26), anchor="mm")
+        draw.text((x + 34, 512), month, INK, font(28), anchor="mm")
+    return page
+
+
+_STROKES: dict[str, tuple[tuple[tuple[float, float], ...], ...]] = {
+    # Lines of each letter in a box of 1 x 1.
+    "Ε": (((1, 0), (0.05, 0), (0.05, 1), (1, 1)), ((0.05, 0.5), (0.85, 0.5))),
+    "Ξ": (((0, 0), (1, 0)), ((0.15, 0.5), (0.85, 0.5)), ((0, 1), (1, 1))),
+    "Ο": (
+        (
+            (0.3, 0),
+            (0.7, 0),
+            (1, 0.25),
+            (1, 0.75),
+            (0.7, 1),
+            (0.3, 1),
+            (0, 0.75),
+            (0, 0.25),
+            (0.3, 0),
+            (0.7, 0),
+        ),
+    ),
+    "Δ": (((0.5, 0), (1.05, 1), (-0.05, 1), (0.5, 0), (1.05, 1)),),
+    "Σ": (((1, 0), (0, 0), (0.55, 0.5), (0, 1), (1, 1)),),
+}
+
 IMAGES: dict[str, Callable[[], Image.Image]] = {
     "notice.png": notice,
     "receipt.png": receipt,
     "sign.png": sign,
+    "form.png": form,
+    "exodos.png": exodos,
+    "chart.png": chart,
     "strip.png": strip,
     "scan.png": scan,
     "shapes.png": shapes,

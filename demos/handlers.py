@@ -1,21 +1,34 @@
-"""What the page does, without the page: no gradio here, so it is tested without a browser."""
+"""What the pages share and no browser is needed for: settings, and what the model saw for an answer.
+
+No gradio here, nor in the other modules named below it (``pictures``, ``conversation``, ``history``,
+``compare``, ``documents``), so all of it is tested without a browser.
+"""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator
+import html
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 from PIL import Image
 
-from pan_and_scan import ImageSource, draw_windows, load_image, windows_of
-from vlm.answer import Answer
-from vlm.errors import PromptError
-from vlm.session import VLM, Options
+from pan_and_scan import MAX_WINDOWS, POLICY_NAMES, crop, draw_windows
+from vlm.answer import Answer, UsedWindow
+from vlm.evidence import draw_evidence
+from vlm.options import GUIDED, Options
+from vlm.sampling import Sampling
 
 STEP = 0.05  # seconds between two updates at least: the page can't keep up with single letters
 SHOWN_SIDE = 1400  # pixels; longer pictures are shrunk before they are sent to the browser
+CROP_SIDE = 320  # pixels of a window in the gallery; larger ones are shrunk
+
+POLICIES = {
+    "adaptive": "adaptive: a grid by resolution and shape",
+    GUIDED: "guided: a first look, then the crops it points at",
+    "gemma3": "gemma3: the published pan and scan, one axis",
+    "off": "off: the whole image only",
+}
+assert set(POLICIES) == {*POLICY_NAMES, GUIDED}
 
 
 @dataclass(frozen=True)
@@ -23,8 +36,10 @@ class Settings:
     """What a person can set beside the question."""
 
     policy: str = "adaptive"
-    max_windows: int = 13  # the whole image included
+    max_windows: int = MAX_WINDOWS  # the whole image included
     max_tokens: int = 256
+    temperature: float = 0.0
+    system: str = ""
 
     def options(self) -> Options:
         """The same for a session.
@@ -32,66 +47,118 @@ class Settings:
         Raises:
             UsageError: a value out of range.
         """
-        return Options(policy=self.policy, max_windows=self.max_windows, max_tokens=self.max_tokens)
+        return Options(
+            policy=self.policy,
+            max_windows=self.max_windows,
+            max_tokens=self.max_tokens,
+            sampling=Sampling(temperature=self.temperature),
+            system=self.system.strip(),
+        )
 
 
-class Shown(NamedTuple):
-    """The page after one step."""
+@dataclass(frozen=True)
+class Seen:
+    """One image as the model saw it for an answer."""
 
-    text: str  # of the answer so far
-    windows: Image.Image | None  # the numbered windows; None leaves what is shown
-    facts: str  # one line
+    evidence: Image.Image  # the image, glowing and boxed where the answer was read
+    windows: Image.Image  # the image with its windows numbered
+    crops: tuple[tuple[Image.Image, str], ...]  # what the encoder got, with captions
 
 
-def answer(vlm: VLM, image: ImageSource | None, question: str, settings: Settings) -> Iterator[Shown]:
-    """Answer a question, step by step: first the windows, then the text as it grows, last the facts.
+def seen(image: Image.Image, answer: Answer, index: int, window_size: int) -> Seen:
+    """Draw what the model saw of one image.
 
-    Raises:
-        ImageError: the image can't be read.
-        PromptError: no image, no question, or too long for the model.
-        UsageError: a setting out of range.
+    Args:
+        image: RGB, as it was asked about.
+        answer: to the question.
+        index: which of the question's images it is.
+        window_size: side of the encoder's square in pixels.
     """
-    if image is None:
-        raise PromptError("no image: drop one on the left, or take an example")
-    if not question.strip():
-        raise PromptError("no question: say what you want to know about the image")
-    options = settings.options()
-    page = load_image(image)
-    windows = windows_of(page, options.windowing(vlm.engine.window_size))
-    drawn = draw_windows(page, windows)
-    drawn.thumbnail((SHOWN_SIDE, SHOWN_SIDE))
-    read = sum(window.kind != "blank" for window in windows)
-    yield Shown("", drawn, f"Looking at {_counted(read, 'window')} …")
-    stream = vlm.stream(page, question, options)
-    text, due = "", 0.0
-    for piece in stream:
-        text += piece
-        if time.monotonic() >= due:
-            due = time.monotonic() + STEP
-            yield Shown(text, None, "Answering …")
-    assert stream.answer is not None
-    yield Shown(stream.answer.text, None, facts(stream.answer))
+    used = [at.window for at in answer.windows if at.image == index]
+    shown = [window for window in used if window.kind != "blank"]
+    evidence = image if answer.attention is None else draw_evidence(image, answer.attention, index)
+    side = min(CROP_SIDE, window_size)
+    crops = tuple(
+        (pixels.resize((side, side), Image.Resampling.BICUBIC), _caption(used.index(window)))
+        for window, pixels in zip(shown, crop(image, used), strict=True)
+    )
+    return Seen(shrunk(evidence), shrunk(draw_windows(image, used)), crops)
+
+
+def _caption(number: int) -> str:
+    return f"{number}" if number else "0 whole"
+
+
+def shrunk(image: Image.Image) -> Image.Image:
+    """A copy that is not longer than what a browser shows."""
+    small = image.copy()
+    small.thumbnail((SHOWN_SIDE, SHOWN_SIDE))
+    return small
+
+
+def counted(number: int, thing: str) -> str:
+    """ "1 window", "2 windows"."""
+    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
+
+
+def looking_at(done: int, total: int) -> str:
+    """What goes on while windows are encoded."""
+    return f"Looking at window {done + 1} of {total} …"
+
+
+def windows_text(windows: Sequence[UsedWindow]) -> str:
+    """How many windows there were, blank ones apart."""
+    blank = sum(used.window.kind == "blank" for used in windows)
+    return counted(len(windows) - blank, "window") + (f" + {blank} blank" if blank else "")
+
+
+def ending(answer: Answer) -> str:
+    """Why an answer ended early; empty where it didn't."""
+    early = {"length": "stopped at the token limit", "context": "stopped: the context is full"}
+    return early.get(answer.finish_reason, "")
 
 
 def facts(answer: Answer) -> str:
-    """How the answer came about, in one line."""
-    blank = sum(used.window.kind == "blank" for used in answer.windows)
-    windows = _counted(len(answer.windows) - blank, "window") + (f" and {blank} blank" if blank else "")
+    """How an answer came about, in one line."""
     usage, timings = answer.usage, answer.timings
-    speed = f"{usage.completion_tokens / timings.decode:.0f} tokens/s" if timings.decode else "at once"
+    seconds = timings.encode + timings.prefill + timings.decode
     parts = [
-        windows,
-        f"{_counted(usage.prompt_tokens, 'token')} in, {usage.image_tokens} of them image",
-        f"{_counted(usage.completion_tokens, 'token')} out",
-        f"looked {timings.encode:.1f} s",
-        f"read {timings.prefill:.1f} s",
-        f"wrote {timings.decode:.1f} s ({speed})",
+        windows_text(answer.windows),
+        f"{counted(usage.prompt_tokens, 'token')} in, {usage.image_tokens} of them image",
+        f"{usage.completion_tokens} out",
+        f"{seconds:.1f} s",
+        f"confidence {answer.confidence:.0%}",
+        ending(answer),
     ]
-    stopped = {"length": "stopped at the token limit", "context": "stopped: the context is full"}
-    if answer.finish_reason in stopped:
-        parts.append(stopped[answer.finish_reason])
-    return " · ".join(parts)
+    return " · ".join(filter(None, parts))
 
 
-def _counted(number: int, thing: str) -> str:
-    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
+def stages_html(answer: Answer) -> str:
+    """Tokens and seconds of each stage as a table, with a bar for the shares of the time."""
+    usage, timings = answer.usage, answer.timings
+    speed = f", {usage.completion_tokens / timings.decode:.0f} tokens/s" if timings.decode > 0 else ""
+    text_tokens = usage.prompt_tokens - usage.image_tokens
+    stages = (
+        ("Looked", f"{windows_text(answer.windows)} → {usage.image_tokens} image tokens", timings.encode),
+        ("Read", f"{usage.prompt_tokens} prompt tokens, {text_tokens} text", timings.prefill),
+        ("Wrote", f"{counted(usage.completion_tokens, 'token')}{speed}", timings.decode),
+    )
+    total = sum(seconds for *_, seconds in stages)
+    rows = "".join(
+        f'<tr><th scope="row"><span class="dot stage-{name.lower()}"></span>{name}</th>'
+        f"<td>{html.escape(what)}</td><td>{seconds:.2f} s</td></tr>"
+        for name, what, seconds in stages
+    )
+    shares = [max(1, round(1000 * seconds / total)) if total > 0 else 1 for *_, seconds in stages]
+    bar = "".join(
+        f'<span class="stage-{name.lower()}" style="flex-grow:{share}"></span>'
+        for (name, *_), share in zip(stages, shares, strict=True)
+    )
+    early = ending(answer)
+    note = f'<p class="early">{early[0].upper()}{early[1:]}.</p>' if early else ""
+    return (
+        f'<div class="stages"><div class="bar" aria-hidden="true">{bar}</div><table>'
+        f'<caption class="said">Tokens and seconds of each stage</caption>{rows}'
+        f'<tr class="sum"><th scope="row">In all</th><td>confidence {answer.confidence:.0%}</td>'
+        f"<td>{total:.2f} s</td></tr></table>{note}</div>"
+    )

@@ -1,73 +1,30 @@
-"""The page in a real browser: upload, ask, watch the answer and the windows appear.
+"""The chat in a real browser, over a model that says what it is told, slowly.
 
 Run with ``pytest -m browser``; needs the dev extra and Debian's ``chromium``.
 """
 
 from __future__ import annotations
 
-import os
+import base64
 import re
-import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
+from browsing import IMAGES, PHONE, Opened, opened, running_browser
 from fakes import page_served
+from uploaded import pdf
 
 pytestmark = pytest.mark.browser
 
-CHROMIUM = shutil.which("chromium") or "/usr/bin/chromium"
-QUIET = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--no-first-run",
-]
 SAYS = "NO PARKING, 8 am to 6 pm. It is written in blue letters on a white sign with a blue border."
-IMAGES = Path(__file__).resolve().parents[2] / "demos" / "images"
-PATIENCE = 60_000  # milliseconds; a busy machine is slow, not broken
-
-
-@dataclass
-class Watched:
-    """A page and what it complained of."""
-
-    page: Any
-    complaints: list[str] = field(default_factory=list)
-    outside: list[str] = field(default_factory=list)
-
-    def upload(self, path: Path) -> None:
-        # Under a name of its own: the examples show files of the same folder.
-        mine = {"name": f"mine-{path.name}", "mimeType": "image/png", "buffer": path.read_bytes()}
-        self.page.locator("input[type=file]").first.set_input_files(mine)
-        self.page.locator(f"img[src*='mine-{path.stem}']").first.wait_for(state="attached")
-
-    def ask(self) -> None:
-        self.page.get_by_role("button", name="Ask", exact=True).click()
-
-    @property
-    def answer(self) -> str:
-        return str(self.page.locator("#answer textarea").input_value())
-
-    def wait_for(self, expression: str) -> None:
-        self.page.wait_for_function(expression, timeout=PATIENCE)
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    sync_api = pytest.importorskip("playwright.sync_api", reason="pip install playwright")
-    pytest.importorskip("gradio", reason="pip install 'vlm[ui]'")
-    if not Path(CHROMIUM).is_file():
-        pytest.skip("no chromium: apt-get install chromium")
-    with sync_api.sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET)
+    with running_browser() as running:
         yield running
-        running.close()
 
 
 @pytest.fixture(scope="module")
@@ -77,69 +34,200 @@ def url(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]
 
 
 @pytest.fixture
-def opened(browser: Any, url: str) -> Iterator[Watched]:
-    page = browser.new_page(viewport={"width": 1280, "height": 920})
-    page.set_default_timeout(PATIENCE)
-    watched = Watched(page)
-    page.on("console", lambda m: watched.complaints.append(m.text) if m.type == "error" else None)
-    page.on("pageerror", lambda error: watched.complaints.append(str(error)))
-    own = (url, "data:", "blob:")
-    page.on("request", lambda r: None if r.url.startswith(own) else watched.outside.append(r.url))
-    page.goto(url)
-    page.get_by_role("button", name="Ask", exact=True).wait_for()
-    yield watched
-    page.close()
+def chat(browser: Any, url: str) -> Iterator[Opened]:
+    with opened(browser, url) as page:
+        yield page
 
 
-def test_an_uploaded_image_is_answered_beside_its_windows(opened: Watched) -> None:
-    page = opened.page
-    opened.upload(IMAGES / "scan.png")
-    opened.ask()
-    opened.wait_for("document.querySelector('#answer textarea').value.length > 3")
-    assert len(opened.answer) < len(SAYS)  # it grows before one's eyes
-    assert page.locator("#windows img").get_attribute("src")  # the windows are there before the answer
-    opened.wait_for(f"document.querySelector('#answer textarea').value === {SAYS!r}")
-    page.get_by_text(re.compile(r"9 windows and 1 blank · .* tokens out")).wait_for()
-    width = page.locator("#windows img").evaluate("image => image.decode().then(() => image.naturalWidth)")
-    assert width == 1400
-    assert page.get_by_role("button", name="Ask", exact=True).is_enabled()
-    if shot := os.environ.get("VLM_SCREENSHOT"):
-        page.screenshot(path=shot)
-    assert (opened.complaints, opened.outside) == ([], [])
+def test_an_uploaded_image_is_answered_beside_its_windows(chat: Opened) -> None:
+    chat.attach(IMAGES / "scan.png")
+    chat.type("What is the title?")
+    chat.send()
+    chat.page.locator("#chat .bot .message-content").wait_for()
+    assert SAYS.startswith(chat.answers[0].strip()) and len(chat.answers[0]) < len(SAYS)  # it grows
+    chat.answered()
+    assert chat.answers == [SAYS]
+    chat.page.locator("#stages", has_text="9 windows + 1 blank").wait_for()
+    assert chat.shown("evidence")
+    chat.tab("Windows")
+    assert chat.shown("windows") and chat.page.locator("#crops img").count() == 9
+    chat.clean()
 
 
-def test_an_example_is_one_click_away(opened: Watched) -> None:
-    opened.page.locator("#examples button").first.click()
-    opened.page.locator("img[src*='notice.png']").nth(1).wait_for()
-    opened.ask()
-    opened.page.get_by_text(re.compile(r"^\d windows? .* tokens out")).wait_for()
-    assert opened.answer == SAYS and opened.complaints == []
+def test_a_picture_can_be_pasted(chat: Opened) -> None:
+    data = base64.b64encode((IMAGES / "notice.png").read_bytes()).decode()
+    chat.page.get_by_label("Question", exact=True).first.focus()
+    chat.page.evaluate(
+        """async (data) => {
+          const bytes = Uint8Array.from(atob(data), (c) => c.charCodeAt(0));
+          const moved = new DataTransfer();
+          moved.items.add(new File([bytes], 'pasted.png', { type: 'image/png' }));
+          document.querySelector('#question textarea')
+            .dispatchEvent(new ClipboardEvent('paste', { clipboardData: moved, bubbles: true }));
+        }""",
+        data,
+    )
+    chat.page.locator("#question .thumbnail-item img").wait_for()
+    chat.type("What does it say?")
+    chat.send()
+    chat.answered()
+    assert chat.page.locator("#chat .user img").count() == 1
+    chat.clean()
 
 
-def test_stop_stops(opened: Watched) -> None:
-    opened.upload(IMAGES / "shapes.png")
-    opened.ask()
-    opened.wait_for("document.querySelector('#answer textarea').value.length > 3")
-    opened.page.get_by_role("button", name="Stop", exact=True).click()
-    opened.page.get_by_text("Stopped.", exact=True).wait_for()
-    held = opened.answer
-    opened.page.wait_for_timeout(1000)
-    assert opened.answer == held and 0 < len(held) < len(SAYS)
-    assert opened.page.get_by_role("button", name="Ask", exact=True).is_enabled()
+def test_an_example_is_one_click_away(chat: Opened) -> None:
+    chat.page.get_by_role("button", name=re.compile("Receipt")).first.click()
+    chat.answered()
+    assert chat.answers == [SAYS]
+    assert "What is the total?" in chat.page.locator("#chat .user").last.inner_text()
+    chat.clean()
 
 
-def test_asking_without_an_image_says_what_to_do(opened: Watched) -> None:
-    opened.ask()
-    opened.page.get_by_text("no image: drop one on the left").wait_for()
-    button = opened.page.get_by_role("button", name="Ask", exact=True)
-    button.and_(opened.page.locator(":enabled")).wait_for()  # and one can ask again
+def test_stop_stops_and_keeps_what_was_said(chat: Opened) -> None:
+    chat.attach(IMAGES / "shapes.png")
+    chat.type("What is this?")
+    chat.send()
+    chat.page.locator("#chat .bot .message-content", has_text="NO").wait_for()
+    chat.page.get_by_role("button", name="Stop", exact=True).first.click()
+    chat.page.get_by_text("Stopped.", exact=True).wait_for()
+    held = chat.answers
+    chat.page.wait_for_timeout(1500)
+    assert chat.answers == held and 0 < len(held[0].strip()) < len(SAYS)
+    assert chat.page.get_by_role("button", name="Submit").is_enabled()
+    chat.clean()
 
 
-def test_a_file_that_is_no_image_is_named_without_its_place(opened: Watched, tmp_path: Path) -> None:
+def test_retry_edit_and_undo(chat: Opened) -> None:
+    page = chat.page
+    chat.attach(IMAGES / "notice.png")
+    chat.type("What does it say?")
+    chat.send()
+    chat.answered()
+    page.get_by_role("button", name="Retry").click()
+    page.get_by_role("button", name="Stop", exact=True).first.wait_for()
+    chat.answered()
+    assert chat.answers == [SAYS] and page.locator("#chat .user img").count() == 1
+    page.get_by_role("button", name="Edit").click()
+    page.locator("#chat textarea").fill("What is written here?")
+    page.get_by_role("button", name="Submit").first.click()
+    page.locator("#chat .user", has_text="What is written here?").wait_for()
+    chat.answered()
+    assert chat.answers == [SAYS]
+    page.get_by_role("button", name="Undo").click()
+    page.wait_for_function("document.querySelectorAll('#chat .bot').length === 0")
+    assert page.locator("#question textarea").input_value() == "What is written here?"
+    chat.clean()
+
+
+def test_a_refresh_keeps_the_history_and_the_talk_goes_on(chat: Opened) -> None:
+    page = chat.page
+    chat.attach(IMAGES / "notice.png")
+    chat.type("What does it say?")
+    chat.send()
+    chat.answered()
+    page.wait_for_function("(localStorage.getItem('vlm-conversations') || '').length > 500")
+    page.reload()
+    page.locator("#chat .bot .message-content").wait_for()
+    assert chat.answers == [SAYS] and page.locator("#chat .user img").count() == 1
+    chat.type("Are you sure?")
+    chat.send()
+    chat.answered(2)
+    assert chat.answers == [SAYS, SAYS]
+    page.get_by_role("button", name=re.compile("Earlier conversations")).click()
+    page.locator("#kept label", has_text="What does it say?").wait_for()
+    page.get_by_role("button", name="Delete this one").click()
+    page.wait_for_function("document.querySelectorAll('#kept label').length === 0")
+    page.reload()
+    page.get_by_role("button", name=re.compile("Receipt")).first.wait_for()
+    assert chat.answers == []
+    chat.clean()
+
+
+def test_a_document_s_pages_can_be_chosen(chat: Opened, tmp_path: Path) -> None:
+    page = chat.page
+    chat.attach(Path(pdf(tmp_path, *(f"This is page {number}." for number in range(1, 16)))))
+    page.locator("#page-picker img").first.wait_for()
+    assert page.locator("#page-picker img").count() == 12  # the others when they are asked for
+    page.locator("#page-picker .thumbnail-item").nth(2).click()
+    page.wait_for_function(
+        "[...document.querySelectorAll('#page-picker textarea')].some(t => t.value === '3')"
+    )
+    chat.type("Which page is this?")
+    chat.send()
+    chat.answered()
+    assert page.locator("#chat .user img").count() == 1
+    chat.clean()
+
+
+def test_asking_without_an_image_says_what_to_do(chat: Opened) -> None:
+    chat.type("What does it say?")
+    chat.send()
+    chat.page.get_by_text("no image: drop or paste one").wait_for()
+    assert chat.page.locator("#question textarea").input_value() == "What does it say?"
+    chat.page.get_by_role("button", name="Submit").wait_for()
+
+
+def test_a_file_that_is_no_image_is_named_without_its_place(chat: Opened, tmp_path: Path) -> None:
     path = tmp_path / "total.png"
     path.write_text("TOTAL 24.85")
-    opened.upload(path)
-    opened.ask()
-    message = opened.page.get_by_text(re.compile("is not an image that can be read here"))
+    chat.attach(path)
+    chat.type("What is the total?")
+    chat.send()
+    message = chat.page.get_by_text(re.compile("is not an image that can be read here"))
     message.wait_for()
-    assert "/tmp" not in message.inner_text() and "mine-total.png" in message.inner_text()
+    assert "/tmp" not in message.inner_text() and "total.png" in message.inner_text()
+    assert chat.page.locator("#question textarea").input_value() == "What is the total?"
+
+
+def test_two_people_see_only_their_own(browser: Any, url: str) -> None:
+    with opened(browser, url) as first, opened(browser, url) as second:
+        for page, image in ((first, "receipt.png"), (second, "notice.png")):
+            page.attach(IMAGES / image)
+            page.type(f"What is on {image}?")
+            page.send()
+        first.answered()
+        second.answered()
+        for page, own, other in ((first, "receipt", "notice"), (second, "notice", "receipt")):
+            asked = " ".join(page.page.locator("#chat .user").all_inner_texts())
+            assert own in asked and other not in asked
+            assert page.page.locator("#chat .user img").count() == 1
+        first_image, second_image = (
+            page.page.locator("#chat .user img").get_attribute("src") for page in (first, second)
+        )
+        assert first_image != second_image
+        first.clean()
+        second.clean()
+
+
+def test_a_phone_shows_one_column(browser: Any, url: str) -> None:
+    with opened(browser, url, PHONE) as phone:
+        phone.page.get_by_role("button", name=re.compile("Receipt")).first.click()
+        phone.answered()
+        chat_box, saw = (phone.page.locator(f"#{id}").bounding_box() for id in ("chat", "evidence"))
+        assert chat_box["width"] > 340 and saw["y"] > chat_box["y"] + chat_box["height"]
+        for name in ("Compare", "Documents", "Chat"):
+            phone.tab(name)
+            phone.page.wait_for_timeout(500)
+            phone.clean()
+
+
+def test_everything_can_be_reached_and_named_without_eyes(chat: Opened) -> None:
+    for name in ("Compare", "Documents", "Chat"):
+        chat.tab(name)
+        chat.page.wait_for_timeout(500)
+        nameless = chat.page.evaluate(_NAMELESS)
+        assert nameless == []
+    chat.page.get_by_label("Question", exact=True).first.focus()
+    chat.page.keyboard.type("By keyboard alone")
+    chat.page.keyboard.press("Enter")
+    chat.page.get_by_text("no image: drop or paste one").wait_for()
+
+
+_NAMELESS = """
+[...document.querySelectorAll('button, input, textarea, [role=button], [role=slider], img')]
+  .filter((e) => e.checkVisibility())
+  .filter((e) => e.tagName === 'IMG' ? !e.hasAttribute('alt') : !(
+    e.getAttribute('aria-label') || e.getAttribute('aria-labelledby') || e.title || e.textContent.trim()
+    || [...(e.labels || [])].some((l) => l.textContent.trim())))
+  .map((e) => e.outerHTML.slice(0, 160))
+"""

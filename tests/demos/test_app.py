@@ -66,11 +66,46 @@ def test_no_file_of_the_server_is_handed_out(url: str) -> None:
 def test_settings_stand_at_the_session_s_own(url: str) -> None:
     props = [component["props"] for component in httpx.get(url + "config").json()["components"]]
     by_label = {prop.get("label"): prop for prop in props}
-    policies = by_label["How the image is cut"]
+    policies = by_label["How images are cut"]
     assert policies["value"] == Settings().policy
-    assert [value for _, value in policies["choices"]] == list(POLICY_NAMES)
-    windows = by_label["Windows at most, the whole included"]
+    assert {value for _, value in policies["choices"]} == {*POLICY_NAMES, "guided"}
+    windows = by_label["Windows an image at most, whole included"]
     assert (windows["minimum"], windows["maximum"], windows["value"]) == (1, MAX_WINDOWS, MAX_WINDOWS)
+
+
+def test_the_browser_is_told_to_load_nothing_from_elsewhere(url: str) -> None:
+    for path in ("", "config", "gradio_api/file=/etc/passwd"):
+        policy = httpx.get(url + path).headers["content-security-policy"]
+        assert "default-src 'self'" in policy and "http" not in policy and "*" not in policy
+
+
+def test_every_part_has_a_label_or_shows_none(url: str) -> None:
+    said = {
+        "textbox",
+        "multimodaltextbox",
+        "radio",
+        "slider",
+        "checkbox",
+        "file",
+        "gallery",
+        "chatbot",
+        "button",
+    }
+    for component in httpx.get(url + "config").json()["components"]:
+        if component["type"] in said:
+            assert component["props"].get("label") or component["props"].get("value"), component
+    pictures = [one for one in httpx.get(url + "config").json()["components"] if one["type"] == "image"]
+    assert pictures and all(one["props"].get("alt_text") or one["props"].get("label") for one in pictures)
+
+
+def test_uploads_lie_apart_and_go_with_the_process(tmp_path: Path) -> None:
+    with page_served(tmp_path, says="Yes.") as url:
+        sent = httpx.post(url + "gradio_api/upload", files={"files": ("a.png", b"mine")}).json()
+        place = Path(sent[0])
+        folder = place.parents[1]
+        assert place.read_bytes() == b"mine" and folder.name.startswith("vlm-uploads-")
+        assert folder.stat().st_mode & 0o077 == 0  # nobody else on this machine may look
+    assert not folder.exists()
 
 
 def test_a_port_in_use_is_told_before_anything_starts(tmp_path: Path) -> None:

@@ -1,20 +1,19 @@
-"""What the page and the demo script do, without a browser and without gradio."""
+"""What the pages share: settings, what the model saw, and that none of it needs gradio."""
 
 from __future__ import annotations
 
-import itertools
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import torch
-from fakes import TOKENS, ScriptedEngine, picture, tiny_checkpoint
+from fakes import ScriptedEngine, picture
 from PIL import Image
 
-from demos import ask
-from demos.handlers import SHOWN_SIDE, Settings, answer
-from vlm.errors import ImageError, PromptError, UsageError
+from demos.handlers import SHOWN_SIDE, Settings, facts, seen, stages_html
+from vlm.answer import Answer
+from vlm.errors import UsageError
 from vlm.session import VLM
 
 torch.set_num_threads(1)
@@ -24,88 +23,68 @@ QUESTION = "What does it say?"
 
 @pytest.fixture
 def engine(tmp_path: Path) -> ScriptedEngine:
-    return ScriptedEngine(tmp_path / "scripted", pause=0.01)
+    return ScriptedEngine(tmp_path / "scripted")
 
 
-def test_windows_come_first_then_the_text_then_the_facts(engine: ScriptedEngine) -> None:
-    steps = answer(engine.vlm(), picture(1, 448, 448), QUESTION, Settings())
-    first = next(steps)
-    assert engine.crops == []  # shown before the model has looked at any of them
-    assert first.text == "" and first.windows is not None and first.facts == "Looking at 5 windows …"
-    assert first.windows.tobytes() != picture(1, 448, 448).tobytes()  # numbered
-    *growing, last = steps
-    texts = [shown.text for shown in growing]
-    assert len(texts) > 2 and all(b.startswith(a) and len(b) > len(a) for a, b in itertools.pairwise(texts))
-    assert all(shown.windows is None for shown in growing)
-    assert last.text == "The sign says NO PARKING." and last.text.startswith(texts[-1])
-    assert (
-        f"5 windows · {len(engine.heard[0].ids)} tokens in, {5 * TOKENS} of them image · 25 tokens out"
-        in last.facts
-    )
+def answered(engine: ScriptedEngine, image: Image.Image, settings: Settings | None = None) -> Answer:
+    return engine.vlm().ask(image, QUESTION, (settings or Settings()).options())
 
 
-def test_settings_reach_the_model(engine: ScriptedEngine) -> None:
-    *_, last = answer(engine.vlm(), picture(1, 448, 448), QUESTION, Settings("adaptive", 3, max_tokens=8))
-    assert last.text == "The sign" and last.facts.endswith("stopped at the token limit")
-    assert len(engine.crops) <= 3
-    *_, last = answer(engine.vlm(), picture(1, 448, 448), QUESTION, Settings("off"))
-    assert last.facts.startswith("1 window ·")
+def test_settings_are_the_session_s() -> None:
+    options = Settings("gemma3", 3, 8, 0.5, "  Be brief. ").options()
+    assert (options.policy, options.max_windows, options.max_tokens) == ("gemma3", 3, 8)
+    assert (options.sampling.temperature, options.system) == (0.5, "Be brief.")
 
 
-def test_blank_windows_are_counted_apart(engine: ScriptedEngine) -> None:
-    page = Image.new("RGB", (448, 224), "white")
+@pytest.mark.parametrize("wrong", [{"policy": "never"}, {"max_windows": 0}, {"temperature": -1.0}])
+def test_settings_out_of_range_are_refused(wrong: dict[str, object]) -> None:
+    with pytest.raises(UsageError):
+        Settings(**wrong).options()  # type: ignore[arg-type]
+
+
+def test_every_window_that_was_read_is_shown_as_the_encoder_got_it(engine: ScriptedEngine) -> None:
+    page = Image.new("RGB", (448, 448), "white")
     page.paste(picture(1, 224, 224), (0, 0))
-    *_, last = answer(engine.vlm(), page, QUESTION, Settings())
-    assert last.facts.startswith("2 windows and 1 blank ·") and len(engine.crops) == 2
+    answer = answered(engine, page)
+    shown = seen(page, answer, 0, engine.window_size)
+    read = [used.window for used in answer.windows if used.window.kind != "blank"]
+    assert 1 < len(read) < len(answer.windows)  # some are blank
+    assert shown.crops[0][1] == "0 whole" and len(shown.crops) == len(read)
+    assert {crop.size for crop, _ in shown.crops} == {(224, 224)}
+    assert shown.windows.tobytes() != page.tobytes()  # numbered
 
 
 def test_a_large_page_is_shrunk_for_the_browser(engine: ScriptedEngine) -> None:
-    shown = next(answer(engine.vlm(), picture(1, 3000, 1500), QUESTION, Settings()))
-    assert shown.windows is not None and shown.windows.size == (SHOWN_SIDE, SHOWN_SIDE // 2)
+    page = picture(1, 3000, 1500)
+    shown = seen(page, answered(engine, page), 0, engine.window_size)
+    assert shown.windows.size == shown.evidence.size == (SHOWN_SIDE, SHOWN_SIDE // 2)
 
 
-@pytest.mark.parametrize(
-    ("image", "question", "settings", "error"),
-    [
-        (None, QUESTION, Settings(), PromptError),
-        (picture(1), "  ", Settings(), PromptError),
-        (picture(1), "why " * 5000, Settings(), PromptError),
-        (b"TOTAL", QUESTION, Settings(), ImageError),
-        (picture(1), QUESTION, Settings(policy="never"), UsageError),
-        (picture(1), QUESTION, Settings(max_windows=0), UsageError),
-    ],
-)
-def test_what_can_not_be_answered_is_refused(
-    engine: ScriptedEngine, image: Image.Image | bytes | None, question: str, settings: Settings, error: type
-) -> None:
-    with pytest.raises(error):
-        list(answer(engine.vlm(), image, question, settings))
+def test_only_the_windows_of_the_image_itself_are_drawn(engine: ScriptedEngine) -> None:
+    images = [picture(1, 448, 448), picture(2, 80, 80)]
+    answer = engine.vlm().ask(images, QUESTION, Settings().options())
+    assert len(seen(images[0], answer, 0, 224).crops) == 5
+    assert len(seen(images[1], answer, 1, 224).crops) == 1
 
 
-def test_leaving_early_stops_the_model(engine: ScriptedEngine) -> None:
-    engine.says = "on and on " * 1000
-    steps = answer(engine.vlm(), picture(1), QUESTION, Settings(max_tokens=10_000))
-    shown = [next(steps) for _ in range(3)]
-    steps.close()
-    assert len(shown[-1].text) < 100
+def test_the_evidence_of_mini_lies_on_the_word(tmp_path: Path) -> None:
+    page = Image.open(ROOT / "demos" / "images" / "notice.png").convert("RGB")
+    answer = VLM.load("mini").ask(page, QUESTION)
+    shown = seen(page, answer, 0, 224)
+    assert answer.evidence and shown.evidence.tobytes() != page.tobytes()
 
 
-def test_a_text_model_says_that_it_sees_nothing(tmp_path: Path) -> None:
-    model = VLM.load(tiny_checkpoint(tmp_path, vision=False))
-    with pytest.raises(PromptError, match="reads text only"):
-        next(answer(model, picture(1), QUESTION, Settings()))
+def test_facts_and_stages_tell_the_same_story(engine: ScriptedEngine) -> None:
+    page = Image.new("RGB", (448, 224), "white")
+    page.paste(picture(1, 224, 224), (0, 0))
+    answer = answered(engine, page, Settings(max_tokens=8))
+    line, table = facts(answer), stages_html(answer)
+    assert line.startswith("2 windows + 1 blank · ") and line.endswith("stopped at the token limit")
+    assert f"{answer.usage.image_tokens} image tokens" in table and "8 tokens" in table
+    assert "Stopped at the token limit." in table
 
 
-def test_handlers_know_no_gradio() -> None:
-    code = "import sys, demos.handlers; sys.exit('gradio' in sys.modules)"
-    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, timeout=120)
-
-
-def test_the_demo_script_asks_twice(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    folder = tiny_checkpoint(tmp_path)
-    ask.main(["--model", str(folder)])
-    first, second, usage = capsys.readouterr().out.splitlines()
-    said, confidence = second.rsplit(" (confidence ", 1)
-    assert first and said and said != first
-    assert 0.0 <= float(confidence.rstrip(")")) <= 1.0
-    assert usage.endswith(f"{7 * TOKENS} of them image")
+def test_what_happens_knows_no_gradio() -> None:
+    modules = "handlers, background, pictures, conversation, history, compare, documents"
+    code = f"import sys\nfrom demos import {modules}\nsys.exit('gradio' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, timeout=240)
