@@ -1,7 +1,8 @@
 """Work that says how far it is, turned into an iterator.
 
 The model tells its progress by callbacks, a page in the browser is fed by a generator: between the two
-runs a thread. Whoever leaves the iterator early ends the work, too, at its next word.
+runs a thread. Whoever leaves the iterator early ends the work, too, at its next word. While the work is
+silent the last step comes again, so that a listener is never held up for long and can leave.
 """
 
 from __future__ import annotations
@@ -9,12 +10,15 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import Generic, TypeVar
 
 Step = TypeVar("Step")
 Result = TypeVar("Result")
 Shown = TypeVar("Shown")
+
+
+BEAT = 0.3  # seconds after which the last step comes again
 
 
 class _Left(Exception):
@@ -35,6 +39,8 @@ def followed(
     work: Callable[[Callable[[Step], None]], Result], drop: Callable[[Result], None] = lambda result: None
 ) -> Generator[Step, None, Result]:
     """Run ``work`` in a thread, yielding what it tells; its result is the generator's value.
+
+    Nothing comes before the first step is told, and then at least every ``BEAT`` seconds something.
 
     Args:
         work: is given the function to tell a step by, which raises once nobody listens.
@@ -65,10 +71,16 @@ def followed(
         drop(result)
 
     threading.Thread(target=run, daemon=True).start()
+    last: _Told[Step] | None = None
     try:
         while True:
-            word = queue.get()
+            try:
+                word = queue.get(timeout=None if last is None else BEAT)
+            except Empty:
+                assert last is not None
+                word = last
             if isinstance(word, _Told):
+                last = word
                 yield word.step
             elif isinstance(word, _Done):
                 return word.result

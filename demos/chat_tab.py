@@ -73,19 +73,21 @@ def chat_tab(vlm: VLM, page: gr.Blocks) -> Chat:
     ]
     for event in running:
         event.then(_keep, [talk, kept], [kept, listed], **QUICK).then(lambda: _IDLE, None, box, **QUICK)
-    box.stop(_stop, talk, [chat, box, talk, status], cancels=running, **QUICK).then(
-        _keep, [talk, kept], [kept, listed], **QUICK
-    )
-    chat.undo(asking.undo, talk, shown, **QUICK).then(_keep, [talk, kept], [kept, listed], **QUICK)
-    chat.clear(lambda: _opened(Conversation()), None, shown, cancels=running, **QUICK)
+
+    def ended(event: Any) -> Any:
+        """After the running answer was stopped, so that none of its words comes late."""
+        return event(None, None, None, cancels=running, **QUICK).then
+
+    keeping = [_keep, [talk, kept], [kept, listed]]
+    ended(box.stop)(_stop, talk, [chat, box, talk, status], **QUICK).then(*keeping, **QUICK)
+    ended(new.click)(_fresh, None, [listed, *shown], **QUICK)
+    ended(chat.clear)(_fresh, None, [listed, *shown], **QUICK)
+    ended(listed.input)(_open, [listed, kept], shown, **QUICK)
+    ended(delete.click)(_delete, [talk, kept], [kept, listed, *shown], **QUICK)
+    ended(delete_all.click)(_delete_all, None, [kept, listed, *shown], **QUICK)
+    chat.undo(asking.undo, talk, shown, **QUICK).then(*keeping, **QUICK)
     chat.select(asking.shown, talk, list(saw), **QUICK)
     saw.which.input(asking.other, [talk, saw.which], list(saw), **QUICK)
-    new.click(lambda: _opened(Conversation()), None, shown, cancels=running, **QUICK).then(
-        lambda: None, None, listed, **QUICK
-    )
-    listed.input(_open, [listed, kept], shown, cancels=running, **QUICK)
-    delete.click(_delete, [talk, kept], [kept, listed, *shown], cancels=running, **QUICK)
-    delete_all.click(_delete_all, None, [kept, listed, *shown], cancels=running, **QUICK)
     camera.input(_with_photo, [box, camera], [box, camera], **QUICK)
     picker.wire(box)
     page.load(_restore, kept, [listed, *shown], **QUICK)
@@ -127,7 +129,6 @@ def _box() -> Any:
         max_lines=6,
         max_plain_text_length=4000,
         elem_id="question",
-        html_attributes={"aria-label": "Question"},
     )
 
 
@@ -320,12 +321,19 @@ def _restore(raw: object) -> list[Any]:
     """After a refresh: the list, and the conversation that was gone on with last."""
     kept = from_json(raw, uploads())
     talk = kept[0].conversation if kept else Conversation()
-    return [_listed(kept, talk.id if kept else None), *_opened(talk)]
+    messages, _, *rest = _opened(talk)
+    # The box is left alone: whoever is quick has begun to fill it.
+    return [_listed(kept, talk.id if kept else None), messages, gr.skip(), *rest]
 
 
 def _delete(talk: Conversation | None, raw: object) -> list[Any]:
     kept = without(from_json(raw, uploads()), talk.id if talk is not None else "")
     return [to_json(kept, uploads()), _listed(kept, None), *_opened(Conversation())]
+
+
+def _fresh() -> list[Any]:
+    """A new conversation; the list shows none as open."""
+    return [gr.update(value=None), *_opened(Conversation())]
 
 
 def _delete_all() -> list[Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -18,7 +17,7 @@ from vlm.reuse import Prompts, Windows
 from vlm.session import VLM
 
 from .background import followed, relayed
-from .handlers import STEP, Seen, Settings, looking_at, seen, shrunk, windows_text
+from .handlers import Seen, Settings, looking_at, seen, shrunk, windows_text, written
 
 COMPARED = ("off", "gemma3", "adaptive")
 
@@ -91,17 +90,10 @@ def _answered(
         followed(begin, drop=lambda stream: stream.close()),
         lambda at: replace(column, status=looking_at(*at)),
     )
-    try:
-        text, due = "", 0.0
-        for piece in stream:
-            text += piece
-            if time.monotonic() >= due:
-                due = time.monotonic() + STEP
-                yield replace(column, status="Answering …", text=text)
-    finally:
-        stream.close()
-    answer = stream.answer
-    assert answer is not None
+    answer = yield from relayed(
+        written(stream),
+        lambda text: replace(column, status="Answering …" if text else "Reading …", text=text),
+    )
     saw = seen(image, answer, 0, vlm.engine.window_size)
     yield replace(column, windows=saw.windows, status="Done", text=answer.text, answer=answer, seen=saw)
 

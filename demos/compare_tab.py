@@ -78,7 +78,7 @@ def compare_tab(vlm: VLM, settings: list[Any]) -> Comparison:
     def ending(event: Any) -> None:
         idle = [gr.update(interactive=True), gr.update(interactive=False)]
         event.then(lambda: idle, None, [run, stop], **QUICK)
-        stop.click(lambda: idle, None, [run, stop], cancels=[event], **QUICK)
+        stop.click(None, None, None, cancels=[event], **QUICK).then(lambda: idle, None, [run, stop], **QUICK)
 
     ending(gr.on([run.click, question.submit], steps, *wired, **LONG))
     return Comparison(image, question, lambda event: ending(event.then(steps, *wired, **LONG)))

@@ -7,7 +7,6 @@ between two calls but what the caller holds, so one person's images can't reach 
 from __future__ import annotations
 
 import secrets
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, NamedTuple
@@ -17,7 +16,7 @@ from vlm.errors import PromptError
 from vlm.session import VLM, Message
 
 from .background import followed, relayed
-from .handlers import STEP, Settings, ending, facts, looking_at
+from .handlers import Settings, ending, facts, looking_at, written
 from .pictures import Picture, pictures_of
 
 TITLE = 48  # characters of a conversation's name
@@ -179,21 +178,12 @@ def respond(vlm: VLM, conversation: Conversation, ask: Ask, settings: Settings) 
     stream = yield from relayed(
         followed(begin, drop=lambda stream: stream.close()), lambda at: Step(asked, looking_at(*at))
     )
-    try:
-        yield from _growing(asked, stream)
-    finally:
-        stream.close()
-
-
-def _growing(conversation: Conversation, stream: AnswerStream) -> Iterator[Step]:
-    turn = conversation.turns[-1]
-    text, due = "", 0.0
-    for piece in stream:
-        text += piece
-        if time.monotonic() >= due:
-            due = time.monotonic() + STEP
-            yield Step(conversation._last(replace(turn, answer=text)), "Answering …")
-    assert stream.answer is not None
-    answer = stream.answer
+    turn = asked.turns[-1]
+    answer = yield from relayed(
+        written(stream),
+        lambda text: Step(
+            asked._last(replace(turn, answer=text or None)), "Answering …" if text else "Reading …"
+        ),
+    )
     told = replace(turn, answer=answer.text.strip(), said=answer, note=ending(answer))
-    yield Step(conversation._last(told), facts(answer))
+    yield Step(asked._last(told), facts(answer))

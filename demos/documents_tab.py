@@ -65,11 +65,10 @@ def documents_tab(vlm: VLM, settings: list[Any]) -> None:
     idle = [gr.update(interactive=True), gr.update(interactive=False)]
     running = run.click(steps, [*inputs, *settings], outputs, **LONG)
     running.then(lambda: idle, None, [run, stop], **QUICK)
-    stop.click(
+    stop.click(None, None, None, cancels=[running], **QUICK).then(
         lambda now: [*idle, "Stopped." if now is None else f"Stopped: {now.status}", *_offered(now)],
         reading,
         [run, stop, status, *buttons],
-        cancels=[running],
         **QUICK,
     )
     page.input(_turned, [reading, page], [image, note, text, table], **QUICK)

@@ -7,16 +7,19 @@ No gradio here, nor in the other modules named below it (``pictures``, ``convers
 from __future__ import annotations
 
 import html
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 
 from PIL import Image
 
 from pan_and_scan import MAX_WINDOWS, POLICY_NAMES, crop, draw_windows
-from vlm.answer import Answer, UsedWindow
+from vlm.answer import Answer, AnswerStream, UsedWindow
 from vlm.evidence import draw_evidence
 from vlm.options import GUIDED, Options
 from vlm.sampling import Sampling
+
+from .background import followed
 
 STEP = 0.05  # seconds between two updates at least: the page can't keep up with single letters
 SHOWN_SIDE = 1400  # pixels; longer pictures are shrunk before they are sent to the browser
@@ -94,6 +97,26 @@ def shrunk(image: Image.Image) -> Image.Image:
     small = image.copy()
     small.thumbnail((SHOWN_SIDE, SHOWN_SIDE))
     return small
+
+
+def written(stream: AnswerStream) -> Generator[str, None, Answer]:
+    """The text so far, again and again, first when there is none; then the answer."""
+
+    def write(tell: Callable[[str], None]) -> Answer:
+        try:
+            tell("")
+            text, due = "", 0.0
+            for piece in stream:
+                text += piece
+                if time.monotonic() >= due:
+                    due = time.monotonic() + STEP
+                    tell(text)
+        finally:
+            stream.close()
+        assert stream.answer is not None
+        return stream.answer
+
+    return followed(write)
 
 
 def counted(number: int, thing: str) -> str:

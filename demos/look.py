@@ -107,7 +107,11 @@ JS = """
       .forEach((image) => { image.alt = 'Image of the question'; });
     document.querySelectorAll('#question .thumbnail-item img[alt=""]')
       .forEach((image) => { image.alt = 'Attached image'; });
-    document.querySelectorAll('#chat .example-image').forEach((image) => { image.alt = ''; });
+    document.querySelectorAll('textarea:not([aria-label])').forEach((box) => {
+      const says = box.closest('.block')?.querySelector('[data-testid="block-info"]')?.textContent.trim();
+      if (says && !box.labels.length) box.setAttribute('aria-label', says);
+    });
+    document.querySelectorAll('#chat .example-image').forEach((image) => { if (image.alt) image.alt = ''; });
   };
   new MutationObserver(name).observe(document.body, { childList: true, subtree: true });
   name();

@@ -27,7 +27,7 @@ QUIET = [
     "--disable-sync",
     "--no-first-run",
 ]
-PATIENCE = 180_000  # milliseconds; a busy machine is slow, not broken
+PATIENCE = 120_000  # milliseconds; a busy machine is slow, not broken
 DESK = {"width": 1280, "height": 800}
 PHONE = {"width": 390, "height": 844}
 _TYPES = {".png": "image/png", ".pdf": "application/pdf"}
@@ -87,7 +87,7 @@ class Opened:
 
     def type(self, question: str) -> None:
         """Write into the question's box."""
-        self.page.get_by_label("Question", exact=True).first.fill(question)
+        self.page.locator("#question textarea").fill(question)
 
     def send(self) -> None:
         """Press the arrow."""

@@ -56,7 +56,7 @@ def test_an_uploaded_image_is_answered_beside_its_windows(chat: Opened) -> None:
 
 def test_a_picture_can_be_pasted(chat: Opened) -> None:
     data = base64.b64encode((IMAGES / "notice.png").read_bytes()).decode()
-    chat.page.get_by_label("Question", exact=True).first.focus()
+    chat.page.locator("#question textarea").focus()
     chat.page.evaluate(
         """async (data) => {
           const bytes = Uint8Array.from(atob(data), (c) => c.charCodeAt(0));
@@ -217,7 +217,7 @@ def test_everything_can_be_reached_and_named_without_eyes(chat: Opened) -> None:
         chat.page.wait_for_timeout(500)
         nameless = chat.page.evaluate(_NAMELESS)
         assert nameless == []
-    chat.page.get_by_label("Question", exact=True).first.focus()
+    chat.page.locator("#question textarea").focus()
     chat.page.keyboard.type("By keyboard alone")
     chat.page.keyboard.press("Enter")
     chat.page.get_by_text("no image: drop or paste one").wait_for()
