@@ -89,7 +89,7 @@ def _column(policy: str) -> list[Any]:
         _, _, says = POLICIES[policy].partition(": ")
         gr.HTML(f'<h2>{policy}</h2><span class="faint">{says}</span>', elem_classes="panel", padding=False)
         text = gr.Textbox(
-            label="Answer", lines=2, max_lines=8, interactive=False, buttons=["copy"],
+            label="Answer", lines=4, max_lines=4, interactive=False, buttons=["copy"],
             elem_classes="answer-text", elem_id=f"answer-{policy}",
         )  # fmt: skip
         windows = _picture("Windows", f"windows-{policy}", policy)

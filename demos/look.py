@@ -68,6 +68,7 @@ footer { display: none !important; }
 .stages tr.sum > *, table.summary thead th, table.summary tbody th { font-weight: 600; }
 .stages tr.sum > * { border-bottom: 0 !important; }
 table.summary tbody th { white-space: nowrap; }
+table.summary td:not(.answer):not([colspan]) { white-space: nowrap; }
 table.summary td { font-variant-numeric: tabular-nums; }
 table.summary td.answer { overflow-wrap: anywhere; min-width: 9rem; }
 table.summary caption { text-align: left; font-size: 0.875rem; padding-top: 10px;
