@@ -26,8 +26,8 @@ def test_drawing_again_gives_the_committed_pixels(drawn: Path, name: str) -> Non
 
 
 def test_every_committed_image_is_drawn_and_small() -> None:
-    # The README shows what `vlm windows --save` and `vlm ask --save-evidence` draw, and screenshots of the app
-    # that tests/browser takes.
+    # The README also shows what `vlm windows --save` and `vlm ask --save-evidence` draw, and the app,
+    # of which tests/browser takes pictures.
     shown = {"windows.png", "evidence.png", "ui-chat.png", "ui-compare.png", "ui-documents.png"}
     assert {path.name for path in FOLDER.iterdir()} - shown == set(IMAGES)
     assert all((FOLDER / name).stat().st_size < 150_000 for name in IMAGES)
