@@ -18,7 +18,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from vlm.errors import ImageError, PromptError, UsageError
+from vlm.errors import ImageError, PromptError, UsageError, printable
 
 log = logging.getLogger("vlm.server")
 
@@ -56,8 +56,8 @@ class ApiError(Exception):
     def body(self) -> dict[str, Any]:
         """The JSON object."""
         kind = _TYPES.get(self.status, "invalid_request_error" if self.status < 500 else "server_error")
-        told = {"message": printable(str(self)), "type": kind}
-        return {"error": told | {"param": self.param and printable(self.param), "code": self.code}}
+        told = {"message": bounded(str(self)), "type": kind}
+        return {"error": told | {"param": self.param and bounded(self.param), "code": self.code}}
 
     def response(self) -> JSONResponse:
         """The HTTP response."""
@@ -67,9 +67,9 @@ class ApiError(Exception):
         return JSONResponse(self.body(), self.status, headers)
 
 
-def printable(text: str) -> str:
+def bounded(text: str) -> str:
     """Text that every encoding and terminal takes (a field's name is the client's own), of bounded length."""
-    shown = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text[:_LONGEST])
+    shown = printable(text[:_LONGEST])
     return shown + "..." if len(text) > _LONGEST else shown
 
 
