@@ -111,6 +111,7 @@ def test_retry_edit_and_undo(chat: Opened) -> None:
     page.locator("#chat textarea").fill("What is written here?")
     page.get_by_role("button", name="Submit").first.click()
     page.locator("#chat .user", has_text="What is written here?").wait_for()
+    page.get_by_role("button", name="Stop", exact=True).first.wait_for()
     chat.answered()
     assert chat.answers == [SAYS]
     page.get_by_role("button", name="Undo").click()
