@@ -16,11 +16,20 @@ from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
 import typer
 
 from vlm import __version__
+from vlm.cli_bench import bench_app
 from vlm.cli_chat import chat
 from vlm.cli_constraint import ChoiceOption, GrammarOption, RegexOption, SchemaOption, constraint_of
 from vlm.cli_documents import are_documents, ask_documents, check_documents, print_found
 from vlm.cli_eval import eval_app
-from vlm.cli_model import Status, Wanted, load_here_with_status, load_with_status, say_why_ended, shown
+from vlm.cli_model import (
+    Status,
+    Wanted,
+    load_here_with_status,
+    load_with_status,
+    say_why_ended,
+    shown,
+    to_stay,
+)
 from vlm.cli_options import (
     ApiKeyOption,
     DtypeOption,
@@ -35,6 +44,7 @@ from vlm.cli_options import (
     TopPOption,
     UrlOption,
 )
+from vlm.cli_quantize import quantize
 from vlm.cli_read import read
 from vlm.cli_serve import serve
 from vlm.cli_train import train_app
@@ -61,6 +71,7 @@ app = typer.Typer(
 
 app.add_typer(train_app, name="train")
 app.add_typer(eval_app, name="eval")
+app.add_typer(bench_app, name="bench")
 
 # Formats that a picture of windows can be saved in.
 _SAVED = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
@@ -112,7 +123,7 @@ def ask(
     frames: Annotated[int, typer.Option(min=1, help="Frames of a video to look at.")] = 16,
     frames_by: Annotated[str, typer.Option(help="How they are chosen: time or scene.")] = "time",
     system: Annotated[str, typer.Option(help="Instructions put before the question.")] = "",
-    dtype: DtypeOption = "fp32",
+    dtype: DtypeOption = "auto",
     as_json: JsonOption = False,
     offline: OfflineOption = False,
 ) -> None:
@@ -125,8 +136,9 @@ def ask(
     constraint = constraint_of(schema, regex, choice, grammar)
     wanted = Wanted(model, url, api_key, dtype, offline)
 
-    from vlm.options import Options
-    from vlm.sampling import Sampling
+    with to_stay():  # these import torch
+        from vlm.options import Options
+        from vlm.sampling import Sampling
     from vlm.video import is_video
 
     if policy is None:  # frames are many and small
@@ -175,7 +187,7 @@ def generate(
     regex: RegexOption = None,
     choice: ChoiceOption = None,
     grammar: GrammarOption = None,
-    dtype: DtypeOption = "fp32",
+    dtype: DtypeOption = "auto",
     as_json: JsonOption = False,
     offline: OfflineOption = False,
 ) -> None:
@@ -256,7 +268,7 @@ def ui(
     model: ModelOption = "mini",
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0: a free one.")] = 7860,
-    dtype: DtypeOption = "fp32",
+    dtype: DtypeOption = "auto",
     offline: OfflineOption = False,
 ) -> None:
     """Open the demo in a browser."""
@@ -277,6 +289,7 @@ def ui(
 
 
 app.command()(chat)
+app.command()(quantize)
 app.command()(read)
 app.command()(serve)
 app.command()(verify)

@@ -70,7 +70,7 @@ def chat(
     top_p: TopPOption = 1.0,
     seed: SeedOption = None,
     system: Annotated[str, typer.Option(help="Instructions put before the conversation.")] = "",
-    dtype: DtypeOption = "fp32",
+    dtype: DtypeOption = "auto",
     offline: OfflineOption = False,
 ) -> None:
     """Talk about images in the terminal; /help lists what can be typed.

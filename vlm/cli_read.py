@@ -15,7 +15,7 @@ import typer
 
 from vlm.cli_constraint import SchemaOption, constraint_of
 from vlm.cli_model import Wanted
-from vlm.cli_options import ApiKeyOption, NamedModelOption, UrlOption
+from vlm.cli_options import ApiKeyOption, DtypeOption, NamedModelOption, UrlOption
 
 if TYPE_CHECKING:
     from vlm.asking import Model
@@ -76,7 +76,7 @@ def read(
         int | None, typer.Option(min=1, help="Windows a page at most, the whole page included.")
     ] = None,
     max_tokens: Annotated[int | None, typer.Option(min=1, help="Length of a window's text at most.")] = None,
-    dtype: Annotated[str, typer.Option(help="fp32 or bf16.")] = "fp32",
+    dtype: DtypeOption = "auto",
     offline: Annotated[bool, typer.Option("--offline", help="Use only what was downloaded before.")] = False,
 ) -> None:
     """Read documents: images, PDFs, folders of them, or - for standard input.

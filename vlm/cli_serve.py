@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vlm.cli_common import with_extra
+from vlm.cli_options import DtypeOption
 
 if TYPE_CHECKING:
     from vlm.session import VLM
@@ -46,18 +47,16 @@ def serve(
     grace: Annotated[
         float, typer.Option(min=0.0, help="Seconds that running requests get when the server is stopped.")
     ] = 20.0,
-    dtype: Annotated[str, typer.Option(help="fp32 or bf16.")] = "fp32",
+    dtype: DtypeOption = "auto",
     offline: Annotated[bool, typer.Option("--offline", help="Use only what was downloaded before.")] = False,
 ) -> None:
     """Serve a model over OpenAI's interface: http://127.0.0.1:8000/v1.
 
     Answers are greedy where a request names no temperature.
     """
-    from vlm.engine import DTYPES
-    from vlm.errors import UsageError
+    from vlm.precision import checked_dtype
 
-    if dtype not in DTYPES:
-        raise UsageError(f"unknown dtype {dtype!r}: use one of {', '.join(DTYPES)}")
+    checked_dtype(dtype)
     with with_extra("server"):
         from vlm.server.limits import Limits
         from vlm.server.serve import Server, listening, url_of

@@ -9,7 +9,7 @@ import time
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Self
+from typing import Self
 
 import torch
 from PIL import Image
@@ -18,20 +18,18 @@ from torch import Tensor, nn
 from vlm.cache import KVCache
 from vlm.config import ModelConfig
 from vlm.constrain import Constraint
-from vlm.errors import PromptError, UsageError
+from vlm.errors import PromptError
 from vlm.gemma import GemmaDecoder
 from vlm.generate import Generation, Limits, Token, check_fits, prefill
 from vlm.pixels import to_pixels
+from vlm.precision import DTYPES, Dtype, checked_dtype, chosen_dtype
 from vlm.projector import Projector
 from vlm.prompt import PromptPlan
 from vlm.reuse import Prompts, ReadPrompt, Windows, soft_of
 from vlm.sampling import Sampler, Sampling
 from vlm.siglip import SiglipEncoder
 from vlm.tokenizer import GemmaTokenizer
-from vlm.weights import gguf_config, load_gguf_into, load_into, resolve
-
-Dtype = Literal["fp32", "bf16"]
-DTYPES: dict[Dtype, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16}
+from vlm.weights import gguf_config, is_int8, load_gguf_into, load_into, resolve
 
 
 class Vision(nn.Module):
@@ -50,6 +48,19 @@ class Vision(nn.Module):
         return self.projector(self.encoder(pixels_NCHW))
 
 
+def empty_modules(config: ModelConfig) -> tuple[GemmaDecoder, Vision | None]:
+    """A checkpoint's modules on the meta device, to be filled."""
+    with torch.device("meta"):
+        return GemmaDecoder(config.text), Vision(config) if config.vision is not None else None
+
+
+def named_parts(decoder: GemmaDecoder, vision: Vision | None) -> dict[str, nn.Module]:
+    """Modules under the names by which ``vlm.weights`` knows the parts of a checkpoint."""
+    if vision is None:
+        return {"text": decoder}
+    return {"text": decoder, "vision": vision.encoder, "projector": vision.projector}
+
+
 @dataclass(frozen=True)
 class Engine:
     """A checkpoint ready to run.
@@ -57,6 +68,8 @@ class Engine:
     Attributes:
         name: what the user called it.
         vision: None for a text-only checkpoint.
+        dtype: of activations and caches; an int8 model's are float32.
+        products: what the linear layers compute in.
         load_seconds: time the loading took.
     """
 
@@ -67,38 +80,42 @@ class Engine:
     decoder: GemmaDecoder
     dtype: torch.dtype
     load_seconds: float = 0.0
+    products: Dtype = "fp32"
     windows: Windows = field(default_factory=Windows)  # soft tokens made before
     prompts: Prompts = field(default_factory=Prompts)  # prompts read before
 
     @classmethod
-    def load(cls, name: str | Path, *, dtype: Dtype = "fp32", offline: bool = False) -> Self:
+    def load(cls, name: str | Path, *, dtype: Dtype = "auto", offline: bool = False) -> Self:
         """Load a Hub id, a folder, a ``.gguf`` file or ``mini``.
 
+        Args:
+            name: which.
+            dtype: what to compute in: "fp32", "bf16", "int8", or "auto" for the fastest here.
+            offline: use only what was downloaded before.
+
         Raises:
+            UsageError: unknown dtype.
             HubError: the repository can't be had.
             CheckpointError: what was found is no complete Gemma 3 checkpoint.
         """
-        if dtype not in DTYPES:
-            raise UsageError(f"unknown dtype {dtype!r}: use one of {', '.join(DTYPES)}")
+        wanted = checked_dtype(dtype)
         started = time.perf_counter()
         path = resolve(str(name), offline=offline)
         gguf = path.suffix == ".gguf"
         config = gguf_config(path) if gguf else ModelConfig.from_folder(path)
-        with torch.device("meta"):
-            decoder = GemmaDecoder(config.text)
-            vision = Vision(config) if config.vision is not None else None
+        stored_int8 = wanted == "auto" and not gguf and is_int8(path)
+        products = "int8" if stored_int8 else chosen_dtype(wanted, config.text)
+        decoder, vision = empty_modules(config)
         if gguf:
-            load_gguf_into(decoder, path, dtype=DTYPES[dtype])
+            load_gguf_into(decoder, path, dtype=DTYPES[products])
             tokenizer = GemmaTokenizer.from_gguf(path)
         else:
-            modules: dict[str, nn.Module] = {"text": decoder}
-            if vision is not None:
-                modules |= {"vision": vision.encoder, "projector": vision.projector}
-            load_into(modules, path, dtype=DTYPES[dtype])
+            load_into(named_parts(decoder, vision), path, dtype=DTYPES[products])
             tokenizer = GemmaTokenizer.from_folder(path)
         return cls(
             name=str(name), config=config, tokenizer=tokenizer, vision=vision and vision.eval(),
-            decoder=decoder.eval(), dtype=DTYPES[dtype], load_seconds=time.perf_counter() - started,
+            decoder=decoder.eval(), dtype=torch.bfloat16 if products == "bf16" else torch.float32,
+            load_seconds=time.perf_counter() - started, products=products,
         )  # fmt: skip
 
     @property

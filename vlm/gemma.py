@@ -17,7 +17,10 @@ from vlm.cache import KVCache
 from vlm.config import LayerType, TextConfig
 from vlm.layers import DecoderLayer, LayerInputs, RMSNorm
 from vlm.masks import Queries, attention_mask, is_plain_causal, window_of
+from vlm.quantize import Int8Linear
 from vlm.rope import inverse_frequencies, rope_tables
+
+REFINED = 32  # best tokens whose scores an int8 head computes again
 
 
 class GemmaDecoder(nn.Module):
@@ -33,13 +36,18 @@ class GemmaDecoder(nn.Module):
         self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size, config.pad_token_id)
         self.layers = nn.ModuleList(DecoderLayer(config, i) for i in range(config.num_hidden_layers))
         self.norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
+        self.head: Int8Linear | None = None  # the embedding again, where products are int8
         self._inverse: dict[LayerType, Tensor] = {}
+
+    def quantise_head(self) -> None:
+        """Give the tied head an int8 copy of the embedding, whose rows stay as they are."""
+        self.head = Int8Linear.from_weight(self.embed_tokens.weight)
 
     def embed(self, ids_BT: Tensor) -> Tensor:
         """Scaled embeddings of text ids: [B, T, hidden_size]. The factor is cast first."""
-        weight = self.embed_tokens.weight
-        scale = torch.tensor(self.config.hidden_size**0.5, dtype=weight.dtype)
-        return self.embed_tokens(ids_BT) * scale
+        dtype = self.norm.weight.dtype  # of the computation; an int8 model's rows stay as they are stored
+        scale = torch.tensor(self.config.hidden_size**0.5, dtype=dtype)
+        return self.embed_tokens(ids_BT).to(dtype) * scale
 
     def forward(self, hidden_BTD: Tensor, queries: Queries, cache: KVCache | None = None) -> Tensor:
         """Run one chunk of positions through all layers.
@@ -120,4 +128,12 @@ class GemmaDecoder(nn.Module):
 
     def logits(self, hidden_BTD: Tensor) -> Tensor:
         """Scores over the vocabulary from the tied head: [..., vocab_size]."""
+        if self.head is not None:
+            return self._refined(hidden_BTD, self.head(hidden_BTD))
         return F.linear(hidden_BTD, self.embed_tokens.weight)
+
+    def _refined(self, hidden_BTD: Tensor, scores_BTV: Tensor) -> Tensor:
+        """The scores with those of the best tokens computed again from the embedding itself."""
+        best = scores_BTV.topk(min(REFINED, scores_BTV.shape[-1]), dim=-1, sorted=False).indices
+        rows = self.embed_tokens.weight[best].to(hidden_BTD.dtype)
+        return scores_BTV.scatter_(-1, best, (rows @ hidden_BTD[..., None])[..., 0])

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +15,9 @@ from torch.nn import functional as F
 
 from vlm.cache import KVCache
 from vlm.config import TextConfig
+from vlm.quantize import Int8Linear
 from vlm.rope import rotate
+from vlm.rows import in_blocks
 
 Caches = KVCache | Sequence[KVCache] | None  # of one sequence; of each row; of none
 
@@ -30,12 +33,28 @@ class RMSNorm(nn.Module):
         super().__init__()
         self.eps = eps
         self.weight = nn.Parameter(torch.zeros(width))
+        self._gain: tuple[Tensor, Tensor] | None = None  # a frozen weight, and 1 + weight
+
+    @classmethod
+    def over(cls, weight: Tensor, eps: float) -> Self:
+        """A norm with a given weight, [..., width]; what comes before the width is told apart."""
+        made = cls(0, eps)
+        made.weight = nn.Parameter(weight, requires_grad=False)
+        return made
 
     def forward(self, x: Tensor) -> Tensor:
         """[..., width], same shape and dtype out."""
-        x32 = x.float()
-        normed = x32 * torch.rsqrt(x32.square().mean(-1, keepdim=True) + self.eps)
-        return (normed * (1.0 + self.weight.float())).type_as(x)
+        if x.dtype != torch.float32:
+            return self(x.float()).type_as(x)
+        return x * torch.rsqrt(x.square().mean(-1, keepdim=True) + self.eps) * self.gain()
+
+    def gain(self) -> Tensor:
+        """1 + weight in fp32; made once where the weight is frozen."""
+        if self.weight.requires_grad:
+            return 1.0 + self.weight.float()
+        if self._gain is None or self._gain[0] is not self.weight:
+            self._gain = self.weight, 1.0 + self.weight.float()
+        return self._gain[1]
 
 
 @dataclass(frozen=True)
@@ -59,7 +78,7 @@ def attend(q_BHTd: Tensor, k_BGKd: Tensor, v_BGKd: Tensor, inputs: LayerInputs, 
     groups = k_BGKd.shape[1]
     if t == 1 and inputs.mask is None:
         # One token: the heads of a group become rows of one small product, no key is copied.
-        rows = q_BHTd.view(b, groups, h // groups, d)
+        rows = q_BHTd.reshape(b, groups, h // groups, d)
         return F.scaled_dot_product_attention(rows, k_BGKd, v_BGKd, scale=scale).view(b, h, 1, d)
     return F.scaled_dot_product_attention(
         q_BHTd, k_BGKd, v_BGKd,
@@ -82,6 +101,17 @@ class Attention(nn.Module):
         self.o_proj = nn.Linear(heads * self.head_dim, width, bias=False)
         self.q_norm = RMSNorm(self.head_dim, config.rms_norm_eps)
         self.k_norm = RMSNorm(self.head_dim, config.rms_norm_eps)
+        self.counts = heads, groups
+        self.qkv_proj: Int8Linear | None = None
+        self.qk_norm: RMSNorm | None = None
+
+    def join(self) -> None:
+        """Make one product of the three int8 ones that read the same input, and one norm of two."""
+        heads, groups = self.counts
+        self.qkv_proj = Int8Linear.joined([self.q_proj, self.k_proj, self.v_proj])
+        weights: list[Tensor] = [self.q_norm.weight] * heads + [self.k_norm.weight] * groups
+        self.qk_norm = RMSNorm.over(torch.stack(weights)[:, None], self.q_norm.eps)
+        del self.q_proj, self.k_proj, self.v_proj, self.q_norm, self.k_norm
 
     def project(self, hidden_BTD: Tensor, inputs: LayerInputs) -> tuple[Tensor, Tensor, Tensor]:
         """Queries [B, H, T, head_dim], keys and values [B, G, T, head_dim], normed and turned."""
@@ -90,6 +120,12 @@ class Attention(nn.Module):
         def split(x: Tensor) -> Tensor:
             return x.view(b, t, -1, self.head_dim).transpose(1, 2)
 
+        if self.qkv_proj is not None and self.qk_norm is not None:
+            heads, groups = self.counts
+            qk, v = torch.split(split(self.qkv_proj(hidden_BTD)), [heads + groups, groups], dim=1)
+            qk = rotate(self.qk_norm(qk), inputs.cos_Td, inputs.sin_Td)
+            q, k = torch.split(qk, [heads, groups], dim=1)
+            return q, k, v
         q = rotate(self.q_norm(split(self.q_proj(hidden_BTD))), inputs.cos_Td, inputs.sin_Td)
         k = rotate(self.k_norm(split(self.k_proj(hidden_BTD))), inputs.cos_Td, inputs.sin_Td)
         return q, k, split(self.v_proj(hidden_BTD))
@@ -122,11 +158,24 @@ class MLP(nn.Module):
         self.gate_proj = nn.Linear(config.hidden_size, config.intermediate_size, bias=False)
         self.up_proj = nn.Linear(config.hidden_size, config.intermediate_size, bias=False)
         self.down_proj = nn.Linear(config.intermediate_size, config.hidden_size, bias=False)
+        self.width = 2 * config.intermediate_size
+        self.gate_up_proj: Int8Linear | None = None
+
+    def join(self) -> None:
+        """Make one product of the two int8 ones that read the same input."""
+        self.gate_up_proj = Int8Linear.joined([self.gate_proj, self.up_proj])
+        del self.gate_proj, self.up_proj
 
     def forward(self, hidden: Tensor) -> Tensor:
         """[..., hidden_size] to the same."""
-        gate = F.gelu(self.gate_proj(hidden), approximate="tanh")
-        return self.down_proj(gate * self.up_proj(hidden))
+        return in_blocks(self._feed, hidden.flatten(0, -2), self.width).view_as(hidden)
+
+    def _feed(self, rows_TD: Tensor) -> Tensor:
+        if self.gate_up_proj is not None:
+            gate, up = self.gate_up_proj(rows_TD).chunk(2, dim=-1)
+        else:
+            gate, up = self.gate_proj(rows_TD), self.up_proj(rows_TD)
+        return self.down_proj(F.gelu(gate, approximate="tanh") * up)
 
 
 class DecoderLayer(nn.Module):

@@ -18,10 +18,11 @@ from pan_and_scan.image import ImageSource
 from vlm.answer import Answer, AnswerStream, SaidToken, UsedWindow
 from vlm.answering import Looked, Prompt, alone, answer_in_pieces, trimmed
 from vlm.asking import Images, Message, as_list, question_about
-from vlm.engine import Dtype, Engine
+from vlm.engine import Engine
 from vlm.errors import PromptError, UsageError
 from vlm.evidence import Place, worth_a_look
 from vlm.options import GUIDED, Options, changed
+from vlm.precision import Dtype
 from vlm.prompt import ImagePart, Part, PromptPlan, Turn, interleaved, plan_chat, plan_raw
 
 __all__ = ["VLM", "Chat", "Images", "Message", "Options"]
@@ -61,7 +62,7 @@ class VLM:
         self.on_window = on_window  # told (windows encoded, windows in all) while images are read
 
     @classmethod
-    def load(cls, name_or_path: str | Path = "mini", *, dtype: Dtype = "fp32", offline: bool = False) -> Self:
+    def load(cls, name_or_path: str | Path = "mini", *, dtype: Dtype = "auto", offline: bool = False) -> Self:
         """Load a Hub id, a folder, a ``.gguf`` file or the embedded ``mini``.
 
         Raises:

@@ -7,10 +7,14 @@ kept); ``transformers`` ``modeling_siglip.py`` for the names.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vlm.config import VisionConfig
+from vlm.quantize import Int8Linear
+from vlm.rows import in_blocks
 
 
 class SiglipEmbeddings(nn.Module):
@@ -41,16 +45,27 @@ class SiglipAttention(nn.Module):
         self.k_proj = nn.Linear(width, width)
         self.v_proj = nn.Linear(width, width)
         self.out_proj = nn.Linear(width, width)
+        self.qkv_proj: Int8Linear | None = None
+
+    def join(self) -> None:
+        """Make one product of the three int8 ones that read the same input."""
+        self.qkv_proj = Int8Linear.joined([self.q_proj, self.k_proj, self.v_proj])
+        del self.q_proj, self.k_proj, self.v_proj
+
+    def project(self, hidden_NPD: Tensor) -> Sequence[Tensor]:
+        """Queries, keys and values, [N, patches, hidden_size] each."""
+        if self.qkv_proj is not None:
+            return self.qkv_proj(hidden_NPD).chunk(3, dim=-1)
+        return self.q_proj(hidden_NPD), self.k_proj(hidden_NPD), self.v_proj(hidden_NPD)
 
     def forward(self, hidden_NPD: Tensor) -> Tensor:
         """[N, patches, hidden_size] to the same."""
         n, p, d = hidden_NPD.shape
-
-        def split(x: Tensor) -> Tensor:
-            return x.view(n, p, self.heads, d // self.heads).transpose(1, 2)  # [N, H, P, d/H]
-
-        q, k, v = split(self.q_proj(hidden_NPD)), split(self.k_proj(hidden_NPD)), self.v_proj(hidden_NPD)
-        mixed_NHPd = F.scaled_dot_product_attention(q, k, split(v))
+        q, k, v = (
+            x.view(n, p, self.heads, d // self.heads).transpose(1, 2)  # [N, H, P, d/H]
+            for x in self.project(hidden_NPD)
+        )
+        mixed_NHPd = F.scaled_dot_product_attention(q, k, v)
         return self.out_proj(mixed_NHPd.transpose(1, 2).reshape(n, p, d))
 
 
@@ -76,11 +91,16 @@ class SiglipLayer(nn.Module):
         self.self_attn = SiglipAttention(config)
         self.layer_norm2 = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.mlp = SiglipMLP(config)
+        self.width = config.intermediate_size
 
     def forward(self, hidden_NPD: Tensor) -> Tensor:
         """[N, patches, hidden_size] to the same."""
         hidden_NPD = hidden_NPD + self.self_attn(self.layer_norm1(hidden_NPD))
-        return hidden_NPD + self.mlp(self.layer_norm2(hidden_NPD))
+        rows_TD = hidden_NPD.flatten(0, 1)
+        return in_blocks(self._feed, rows_TD, self.width).view_as(hidden_NPD)
+
+    def _feed(self, rows_TD: Tensor) -> Tensor:
+        return rows_TD + self.mlp(self.layer_norm2(rows_TD))
 
 
 class SiglipLayers(nn.Module):

@@ -47,7 +47,7 @@ def test_bf16_is_kept_from_weights_to_cache(folder: Path) -> None:
 
 
 def test_an_unknown_dtype_is_refused_before_the_folder_is_read() -> None:
-    with pytest.raises(UsageError, match="unknown dtype 'fp8': use one of fp32, bf16"):
+    with pytest.raises(UsageError, match="unknown dtype 'fp8': use one of auto, fp32, bf16, int8"):
         Engine.load("nowhere", dtype="fp8")  # type: ignore[arg-type]
 
 

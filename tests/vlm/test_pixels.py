@@ -1,6 +1,9 @@
+import random
+
 import pytest
 import torch
 from PIL import Image
+from torchvision.transforms.v2 import functional as tvF
 
 from vlm.pixels import resize_square, to_pixels
 
@@ -33,6 +36,32 @@ def test_antialias() -> None:
     board.putdata([255 * ((x + y) % 2) for y in range(64) for x in range(64)])
     square = resize_square(board.convert("RGB"), 8)
     assert ((square.int() - 128).abs() <= 2).all()
+
+
+@pytest.mark.parametrize("capability", ["AVX512", "AVX2", "DEFAULT"])
+@pytest.mark.parametrize("size", [(1, 1), (1, 900), (900, 2), (13, 14), (28, 28), (27, 29), (640, 431)])
+def test_levels_are_those_of_torchvision(
+    size: tuple[int, int], capability: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Bit by bit, whichever way it goes on a processor."""
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
+    noise = Image.frombytes("RGB", size, random.Random(3).randbytes(3 * size[0] * size[1]))
+    theirs = tvF.resize(tvF.pil_to_tensor(noise), [28, 28])
+    ours = resize_square(noise, 28)
+    assert ours.dtype == theirs.dtype
+    assert torch.equal(ours, theirs)
+
+
+def test_the_two_ways_differ(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a level here and there: or there would be no need for both."""
+    noise = Image.frombytes("RGB", (640, 431), random.Random(3).randbytes(3 * 640 * 431))
+    squares = []
+    for capability in ("AVX2", "DEFAULT"):
+        monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda named=capability: named)
+        monkeypatch.setattr("platform.machine", lambda: "x86_64")
+        squares.append(resize_square(noise, 28).int())
+    apart = (squares[0] - squares[1]).abs()
+    assert apart.max() == 1
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 5000), (3000, 1)])

@@ -6,7 +6,7 @@ torch, safetensors, huggingface_hub and gguf are imported only when a function n
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,9 +23,11 @@ __all__ = [
     "KnownModel",
     "cached_models",
     "gguf_config",
+    "is_int8",
     "load_gguf_into",
     "load_into",
     "resolve",
+    "write_int8",
 ]
 
 
@@ -48,3 +50,19 @@ def load_gguf_into(decoder: nn.Module, path: Path, *, dtype: torch.dtype) -> Non
     from vlm.weights import gguf
 
     gguf.load_gguf_into(decoder, path, dtype=dtype)
+
+
+def is_int8(folder: Path) -> bool:
+    """Whether a folder holds int8 weights of ours; see ``vlm.weights.forms.is_int8``."""
+    from vlm.weights import forms
+
+    return forms.is_int8(folder)
+
+
+def write_int8(
+    source: Path, out: Path, modules: Mapping[str, nn.Module], on_tensor: Callable[[int, int], None]
+) -> None:
+    """Write a checkpoint with int8 weights; see ``vlm.weights.writer.write_int8``."""
+    from vlm.weights import writer
+
+    writer.write_int8(source, out, modules, on_tensor)

@@ -24,6 +24,8 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from vlm.errors import CheckpointError
+from vlm.quantize import join_layers, swap_linears
+from vlm.weights.forms import SCALE, check_ours, formed, from_int8, scale_of
 from vlm.weights.names import EMBEDDING, HEAD, Place, Shape, check_match, hub_name, listed, place_of
 
 SINGLE = "model.safetensors"
@@ -49,7 +51,8 @@ def load_folder_into(modules: Mapping[str, nn.Module], folder: Path, *, dtype: t
     Args:
         modules: "vision", "projector", "text" (those the config has), built on the meta device.
         folder: holds ``model.safetensors``, or ``model.safetensors.index.json`` and its shards.
-        dtype: of the parameters afterwards.
+        dtype: of the parameters afterwards. With ``torch.int8`` linear layers become ``Int8Linear`` and the
+            other parameters float32; the embedding stays as it is stored.
 
     Raises:
         CheckpointError: no safetensors, an unreadable or cut-off shard, an index that disagrees with
@@ -61,19 +64,31 @@ def load_folder_into(modules: Mapping[str, nn.Module], folder: Path, *, dtype: t
         for part, module in modules.items()
         for key, tensor in module.state_dict().items()
     }
-    stored = _places(folder, _survey(folder), with_vision="vision" in modules)
+    multimodal = "vision" in modules
+    stored = places(folder, survey(folder), with_vision=multimodal)
+    scales = {place: stored.pop(place) for place in list(stored) if place.key.endswith(SCALE)}
     head = stored.pop(HEAD, None) if EMBEDDING in expected and HEAD not in expected else None
     check_match(
         folder,
         expected,
         {place: (s.name, s.shape) for place, s in stored.items()},
-        lambda place: hub_name(place, multimodal="vision" in modules),
+        lambda place: hub_name(place, multimodal=multimodal),
     )
-    if head is not None:
+    if scales:
+        check_ours(folder)
+    if head is not None and not scales:
         _check_tied(folder, head, stored[EMBEDDING])
-    for part, state in _tensors(stored, dtype).items():
+    if head is not None and scales:
+        stored[HEAD] = head
+    if dtype == torch.int8:
+        for module in modules.values():
+            swap_linears(module)
+    keys = {part: set(module.state_dict()) for part, module in modules.items()}
+    for part, state in _tensors(stored, scales, dtype, keys).items():
         modules[part].load_state_dict(state, strict=True, assign=True)
         modules[part].requires_grad_(False)
+        if dtype == torch.int8:
+            join_layers(modules[part])
 
 
 def _shard_files(folder: Path) -> dict[Path, set[str] | None]:
@@ -118,7 +133,7 @@ def _read_index(path: Path) -> dict[str, set[str]]:
     return dict(shards)
 
 
-def _survey(folder: Path) -> list[_Stored]:
+def survey(folder: Path) -> list[_Stored]:
     """Every tensor of every shard, from the headers."""
     found = []
     for file, promised in _shard_files(folder).items():
@@ -146,14 +161,16 @@ def _opened(file: Path) -> Iterator[Any]:
         ) from None
 
 
-def _places(folder: Path, found: list[_Stored], *, with_vision: bool) -> dict[Place, _Stored]:
+def places(folder: Path, found: list[_Stored], *, with_vision: bool) -> dict[Place, _Stored]:
     """Stored tensors by place, refusing two names for one place and dtypes that are not weights."""
     stored: dict[Place, _Stored] = {}
+    scaled = {tensor.name for tensor in found if tensor.name.endswith(SCALE)}
     for tensor in found:
         place = place_of(tensor.name)
         if place.unused and with_vision:
             continue
-        if tensor.dtype not in _DTYPES:
+        rounded = tensor.dtype == "I8" and f"{tensor.name}{SCALE.removeprefix('.weight')}" in scaled
+        if tensor.dtype not in _DTYPES and not rounded:
             raise CheckpointError(
                 f"{tensor.file}: {tensor.name} is stored as {tensor.dtype}; vlm loads F32, F16 and BF16 "
                 "(a quantised checkpoint must be saved unquantised, or as .gguf)"
@@ -182,14 +199,32 @@ def _check_tied(folder: Path, head: _Stored, embedding: _Stored) -> None:
         )
 
 
-def _tensors(stored: Mapping[Place, _Stored], dtype: torch.dtype) -> dict[str, dict[str, Tensor]]:
-    """Every tensor once, in its final dtype, by part and key."""
+def _tensors(
+    stored: Mapping[Place, _Stored],
+    scales: Mapping[Place, _Stored],
+    dtype: torch.dtype,
+    keys: Mapping[str, set[str]],
+) -> dict[str, dict[str, Tensor]]:
+    """Every tensor once, in its final form, by part and key."""
+    held = {place: tensor for _, place, tensor in read_all(scales)}
+    states: defaultdict[str, dict[str, Tensor]] = defaultdict(dict)
+    for _, place, tensor in read_all(stored):
+        scale = held.get(scale_of(place))
+        entries = (
+            formed(place, tensor, dtype, keys[place.part], headless=HEAD not in stored)
+            if scale is None
+            else from_int8(place, tensor, scale, dtype)
+        )
+        states[place.part] |= entries
+    return states
+
+
+def read_all(stored: Mapping[Place, _Stored]) -> Iterator[tuple[str, Place, Tensor]]:
+    """(stored name, place, tensor) of each, every shard opened once."""
     by_file: defaultdict[Path, list[tuple[Place, _Stored]]] = defaultdict(list)
     for place, tensor in stored.items():
         by_file[tensor.file].append((place, tensor))
-    states: defaultdict[str, dict[str, Tensor]] = defaultdict(dict)
     for file, entries in by_file.items():
         with _opened(file) as shard:
             for place, tensor in entries:
-                states[place.part][place.key] = shard.get_tensor(tensor.name).to(dtype)
-    return states
+                yield tensor.name, place, shard.get_tensor(tensor.name)

@@ -59,13 +59,18 @@ def load_gguf_into(decoder: nn.Module, path: Path, *, dtype: torch.dtype) -> Non
     Args:
         decoder: keys as ``GemmaDecoder``, built on the meta device from ``gguf_config(path)``.
         path: the .gguf file.
-        dtype: of the parameters afterwards; they need no gradient.
+        dtype: of the parameters afterwards; they need no gradient. ``torch.int8``: linear layers become
+            ``Int8Linear``, the other parameters float32, the embedding float16.
 
     Raises:
         CheckpointError: damaged, a quantisation that cannot be undone, an output head that is not the
             embedding, or any tensor missing, extra or mis-shaped.
     """
     import numpy as np
+    import torch
+
+    from vlm.quantize import join_layers, swap_linears
+    from vlm.weights.forms import formed
 
     header = read_header(path)
     _check_architecture(path, header)
@@ -76,9 +81,19 @@ def load_gguf_into(decoder: nn.Module, path: Path, *, dtype: torch.dtype) -> Non
     raw = np.memmap(path, dtype=np.uint8, mode="r")
     if head is not None:
         _check_tied(path, raw, head, stored[EMBEDDING])
-    state = {place.key: _dequantised(path, raw, tensor, dtype) for place, tensor in stored.items()}
+    if dtype == torch.int8:
+        swap_linears(decoder)
+    keys = set(decoder.state_dict())
+    state: dict[str, Tensor] = {}
+    for place, tensor in stored.items():
+        # Halves hold the rows of a table looked up: 11 bits, more than any quantised file has.
+        kept = torch.float16 if place == EMBEDDING else torch.float32
+        values = _dequantised(path, raw, tensor, kept if dtype == torch.int8 else dtype)
+        state |= formed(place, values, dtype, keys)
     decoder.load_state_dict(state, strict=True, assign=True)
     decoder.requires_grad_(False)
+    if dtype == torch.int8:
+        join_layers(decoder)
 
 
 def _check_architecture(path: Path, header: GgufHeader) -> None:

@@ -1,0 +1,290 @@
+"""int8 execution on a CPU: weights int8 a channel, activations int8 a token, products in int32.
+
+Rounding a whole token with one scale loses what lies beside an outlier: on the real 270M the plain scheme
+costs 4 % of perplexity. So both sides of a product are turned first, block by block, by a Hadamard matrix,
+which leaves the product as it was and spreads an outlier over its block: 0.4 % are left. The head looks at
+its best tokens again in full precision.
+
+One packed copy of a weight serves both the wide products of a prompt and the narrow ones of a single
+token. fbgemm's dynamic linear reads weights at 70-95 % of the memory's rate for one row and reaches
+320-520 GOP/s for many (oneDNN: 45-55 %, and 350-570), so it is taken where it exists, ``torch._int_mm``
+elsewhere. fbgemm knows one activation scale a call, not one a row; therefore every row is divided by its
+largest magnitude beforehand, and a last row that reaches from -1 to 1 fixes that one scale, so that a row's
+result depends on no other row. A single row needs none of this and is rounded a little finer.
+
+Source: arXiv 2206.01861 (ZeroQuant: a scale a token, a scale an output channel), 2404.00456 (QuaRot:
+Hadamard rotation). Figures: ``tests/benchmarks/NOTES.md``.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+import warnings
+from collections.abc import Iterator, Sequence
+from functools import cache
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+
+LEVELS = 127  # of either sign
+TURNED = 64  # channels turned together at most: 128 halve the error again and cost twice the time
+_ROWS = 4096  # rows quantised at once: fp32 exists for these alone
+
+
+@cache
+def hadamard(width: int) -> Tensor:
+    """The symmetric orthogonal matrix that turns rows of this width: a block of a power of two.
+
+    Its side is the largest power of two that divides ``width``, ``TURNED`` at most.
+    """
+    side = min(width & -width, TURNED)
+    matrix = torch.ones(1, 1)
+    while matrix.shape[0] < side:
+        matrix = torch.cat([torch.cat([matrix, matrix], 1), torch.cat([matrix, -matrix], 1)])
+    return matrix / side**0.5
+
+
+def turned(rows_TI: Tensor, out_TI: Tensor | None = None) -> Tensor:
+    """Turn rows block by block; turning twice is turning not at all.
+
+    Args:
+        rows_TI: float32 [T, in].
+        out_TI: contiguous, where to write.
+
+    Returns:
+        [T, in], a product of two turned matrices being that of the two.
+    """
+    matrix = hadamard(rows_TI.shape[1])
+    out = torch.empty(rows_TI.shape) if out_TI is None else out_TI
+    torch.mm(rows_TI.reshape(-1, len(matrix)), matrix, out=out.view(-1, len(matrix)))
+    return out
+
+
+def peaks(rows_TI: Tensor) -> Tensor:
+    """The largest magnitude of each row, [T, 1]; of a row of zeros a little more."""
+    # Five times as fast as the infinity norm, which torch doesn't vectorise.
+    return torch.maximum(rows_TI.amax(1, keepdim=True), -rows_TI.amin(1, keepdim=True)).clamp_min_(1e-12)
+
+
+def quantised(weight_OI: Tensor) -> tuple[Tensor, Tensor]:
+    """Turn a weight and round it to int8 with a scale an output channel.
+
+    Args:
+        weight_OI: [out, in], any float dtype.
+
+    Returns:
+        int8 [out, in] and float32 [out]; their product is the turned weight, up to half a step.
+    """
+    out = torch.empty(weight_OI.shape, dtype=torch.int8)
+    scales = torch.empty(weight_OI.shape[0])
+    for first in range(0, weight_OI.shape[0], _ROWS):
+        rows = slice(first, first + _ROWS)
+        values = turned(weight_OI[rows].float())
+        scale = peaks(values).div_(LEVELS)
+        out[rows] = values.div_(scale).round_().to(torch.int8)
+        scales[rows] = scale[:, 0]
+    return out, scales
+
+
+class Int8Linear(nn.Module):
+    """A linear layer whose weight is int8, turned.
+
+    The weight is packed for the processor at its first use, and the plain one is let go then: a
+    checkpoint that holds int8 weights is mapped and not read before.
+
+    Args:
+        inputs: width of a row.
+        outputs: width of a result.
+        bias: whether there is one.
+    """
+
+    weight: Tensor | None
+    weight_scale: Tensor | None
+
+    def __init__(self, inputs: int, outputs: int, *, bias: bool = False) -> None:
+        super().__init__()
+        self.inputs, self.outputs = inputs, outputs
+        self.register_buffer("weight", torch.empty(outputs, inputs, dtype=torch.int8))
+        self.register_buffer("weight_scale", torch.empty(outputs))
+        self.bias = nn.Parameter(torch.empty(outputs), requires_grad=False) if bias else None
+        self._parts: list[Int8Linear] = [self]  # whose weights, one above the other, are packed
+        self._packed: _Fbgemm | _IntMm | None = None
+
+    @classmethod
+    def from_weight(cls, weight_OI: Tensor) -> Self:
+        """A layer of this weight in int8, without bias."""
+        outputs, inputs = weight_OI.shape
+        with torch.device("meta"):
+            made = cls(inputs, outputs)
+        made.weight, made.weight_scale = quantised(weight_OI.detach())
+        return made
+
+    @classmethod
+    def of(cls, linear: nn.Linear) -> Self:
+        """The same layer in int8."""
+        made = cls.from_weight(linear.weight)
+        if linear.bias is not None:
+            made.bias = nn.Parameter(linear.bias.detach().float(), requires_grad=False)
+        return made
+
+    @classmethod
+    def joined(cls, layers: Sequence[nn.Module]) -> Self:
+        """Int8 layers of one input as one product, their results side by side."""
+        parts = [layer for layer in layers if isinstance(layer, Int8Linear)]
+        assert len(parts) == len(layers), "only int8 layers are joined"
+        first = parts[0]
+        with torch.device("meta"):
+            made = cls(first.inputs, sum(layer.outputs for layer in parts))
+        made.weight = made.weight_scale = None
+        made._parts = parts
+        if first.bias is not None:
+            biases: list[Tensor] = [layer.bias for layer in parts if layer.bias is not None]
+            made.bias = nn.Parameter(torch.cat(biases), requires_grad=False)
+        return made
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[..., in] to [..., out], float32."""
+        packed = self._packed or self._pack()
+        t = x.numel() // self.inputs
+        if t == 1:
+            product_TO = packed.alone(turned(x.reshape(1, self.inputs)))
+            if self.bias is not None:
+                product_TO += self.bias
+            return product_TO.view(*x.shape[:-1], self.outputs)
+        unit_TI = torch.empty((t + 1, self.inputs))
+        rows_TI = turned(x.reshape(t, self.inputs), unit_TI[:t])
+        peak_T1 = peaks(rows_TI)
+        rows_TI.div_(peak_T1)
+        unit_TI[t] = _guard(self.inputs)
+        product_TO = packed(unit_TI)[:t]
+        if self.bias is None:
+            product_TO.mul_(peak_T1)
+        else:
+            product_TO = torch.addcmul(self.bias, product_TO, peak_T1, out=product_TO)
+        return product_TO.view(*x.shape[:-1], self.outputs)
+
+    def _pack(self) -> _Fbgemm | _IntMm:
+        weights = [part.weight for part in self._parts if part.weight is not None]
+        scales = [part.weight_scale for part in self._parts if part.weight_scale is not None]
+        kernel = _Fbgemm if fbgemm_works() else _IntMm
+        self._packed = kernel(_stacked(weights), _stacked(scales))
+        for part, weight in zip(self._parts, weights, strict=True):
+            part.weight = part.weight_scale = None
+            if kernel is _Fbgemm or len(weights) > 1:  # else the kernel holds the weight itself
+                let_go(weight)
+        self._parts = []
+        return self._packed
+
+
+def _stacked(parts: Sequence[Tensor]) -> Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat(list(parts))
+
+
+def let_go(tensor: Tensor) -> None:
+    """Tell the system that the pages of a mapped file are not needed: they count as memory in use otherwise.
+
+    The tensor must not be read afterwards; where it is no map, its memory is about to be freed anyway.
+    """
+    if not hasattr(mmap, "MADV_DONTNEED"):
+        return
+    page = mmap.PAGESIZE
+    first = -(-tensor.data_ptr() // page) * page  # whole pages only: neighbours live on the others
+    length = (tensor.data_ptr() + tensor.nbytes) // page * page - first
+    if length > 0:
+        ctypes.CDLL(None).madvise(ctypes.c_void_p(first), ctypes.c_size_t(length), mmap.MADV_DONTNEED)
+
+
+@cache
+def _guard(width: int) -> Tensor:
+    """The row that fixes the one scale of a call: from -1 to 1."""
+    row = torch.zeros(width)
+    row[0], row[-1] = 1.0, -1.0
+    return row
+
+
+class _Fbgemm:
+    """Rows of magnitude 1, of which one reaches from -1 to 1, times a weight packed by fbgemm."""
+
+    def __init__(self, weight_OI: Tensor, scale_O: Tensor) -> None:
+        held = torch.backends.quantized.engine
+        torch.backends.quantized.engine = "fbgemm"
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # deprecated; ``fbgemm_works`` is ready for its end
+                zeros = torch.zeros(len(scale_O), dtype=torch.long)
+                typed = torch._make_per_channel_quantized_tensor(weight_OI, scale_O.double(), zeros, 0)
+            self._packed = torch.ops.quantized.linear_prepack(typed, None)
+        finally:
+            torch.backends.quantized.engine = held
+        # Without VNNI, pairs of products are added in 16 bits; 7-bit activations keep them from overflowing.
+        self._narrow = not torch.cpu._is_vnni_supported()
+
+    def __call__(self, unit_TI: Tensor) -> Tensor:
+        return torch.ops.quantized.linear_dynamic(unit_TI, self._packed, self._narrow)
+
+    alone = __call__  # finds the scale of a single row by itself
+
+
+class _IntMm:
+    """The same by torch's own int8 product: for processors fbgemm doesn't know."""
+
+    def __init__(self, weight_OI: Tensor, scale_O: Tensor) -> None:
+        self._weight_OI, self._scale_O = weight_OI, scale_O / LEVELS
+
+    def __call__(self, unit_TI: Tensor) -> Tensor:
+        rounded_TI = unit_TI.mul(LEVELS).round_().to(torch.int8)
+        return torch._int_mm(rounded_TI, self._weight_OI.t()).float().mul_(self._scale_O)
+
+    def alone(self, row_1I: Tensor) -> Tensor:
+        """The product of a row of any magnitude."""
+        peak = peaks(row_1I)
+        return self(row_1I / peak).mul_(peak)
+
+
+def fbgemm_works() -> bool:
+    """Whether torch has fbgemm and its packed weights here."""
+    there = "fbgemm" in torch.backends.quantized.supported_engines
+    return there and hasattr(torch, "_make_per_channel_quantized_tensor")
+
+
+def to_int8(module: nn.Module) -> None:
+    """Turn a loaded module into its int8 form, in place.
+
+    Every ``nn.Linear`` becomes an ``Int8Linear``, one at a time; layers that read the same input are
+    joined; a decoder gets an int8 head beside its embedding.
+    """
+    for owner, name, linear in _linears(module):
+        setattr(owner, name, Int8Linear.of(linear))
+    for part in _those_who(module, "quantise_head"):
+        part.quantise_head()
+    join_layers(module)
+
+
+def swap_linears(module: nn.Module) -> None:
+    """Put empty int8 layers where ``to_int8`` has full ones, in place, to be filled by a loader."""
+    for owner, name, linear in _linears(module):
+        with torch.device("meta"):
+            swapped = Int8Linear(linear.in_features, linear.out_features, bias=linear.bias is not None)
+        setattr(owner, name, swapped)
+    for part in _those_who(module, "quantise_head"):
+        part.head = Int8Linear(part.embed_tokens.embedding_dim, part.embed_tokens.num_embeddings)
+
+
+def join_layers(module: nn.Module) -> None:
+    """Let every layer join its int8 parts that read the same input."""
+    for part in _those_who(module, "join"):
+        part.join()
+
+
+def _those_who(module: nn.Module, method: str) -> list[Any]:
+    return [part for part in module.modules() if hasattr(part, method)]
+
+
+def _linears(module: nn.Module) -> Iterator[tuple[nn.Module, str, nn.Linear]]:
+    """(owner, name there, layer) of every linear layer."""
+    for owner in list(module.modules()):
+        for name, child in list(owner.named_children()):
+            if isinstance(child, nn.Linear):
+                yield owner, name, child
