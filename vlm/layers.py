@@ -109,7 +109,7 @@ class Attention(nn.Module):
         """Make one product of the three int8 ones that read the same input, and one norm of two."""
         heads, groups = self.counts
         self.qkv_proj = Int8Linear.joined([self.q_proj, self.k_proj, self.v_proj])
-        weights: list[Tensor] = [self.q_norm.weight] * heads + [self.k_norm.weight] * groups
+        weights: list[Tensor] = [*[self.q_norm.weight] * heads, *[self.k_norm.weight] * groups]
         self.qk_norm = RMSNorm.over(torch.stack(weights)[:, None], self.q_norm.eps)
         del self.q_proj, self.k_proj, self.v_proj, self.q_norm, self.k_norm
 
