@@ -83,6 +83,7 @@ def answer_in_pieces(
                 break
     finally:
         run.close()
+        rows_NS = watch.rows_NS()  # before the cache goes on to others
         engine.keep(plan, hidden_TD, generation)
     rest = text.finish()
     if rest:
@@ -90,7 +91,6 @@ def answer_in_pieces(
     reason = "stop" if text.stopped else generation.finish_reason
     assert reason is not None
     ended = time.perf_counter()
-    rows_NS = watch.rows_NS[: len(tokens)]  # an engine of many may have gone on past a stop string
     yield Answer(
         text=text.text,
         model=engine.name,
@@ -110,7 +110,8 @@ def answer_in_pieces(
         ids=tuple(token.id for token in tokens),
         logprobs=tuple(token.logprob for token in tokens),
         pieces=tuple(token.piece for token in tokens),
-        attention=Attention(rows_NS, prompt.places, engine.config.mm_tokens_per_image)
+        # An engine of many may have gone on past a stop string.
+        attention=Attention(rows_NS[: len(tokens)], prompt.places, engine.config.mm_tokens_per_image)
         if plan.spans
         else None,
         data=None if options.constraint is None else options.constraint.data_of(text.text),

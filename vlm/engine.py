@@ -9,11 +9,12 @@ import time
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import torch
 from PIL import Image
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from vlm.cache import KVCache
 from vlm.config import ModelConfig
@@ -48,9 +49,24 @@ class Vision(nn.Module):
         return self.projector(self.encoder(pixels_NCHW))
 
 
+class _Unfilled(TorchFunctionMode):
+    """Leaves new parameters as they are, for a checkpoint fills them.
+
+    Drawing random numbers on the meta device imports torch's compiler, which takes as long as torch itself.
+    """
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        named = kwargs or {}
+        if getattr(func, "__module__", "") == "torch.nn.init":
+            return args[0] if args else named["tensor"]
+        return func(*args, **named)
+
+
 def empty_modules(config: ModelConfig) -> tuple[GemmaDecoder, Vision | None]:
     """A checkpoint's modules on the meta device, to be filled."""
-    with torch.device("meta"):
+    with torch.device("meta"), _Unfilled():
         return GemmaDecoder(config.text), Vision(config) if config.vision is not None else None
 
 

@@ -61,8 +61,16 @@ def default_heads(config: ModelConfig) -> tuple[Head, ...]:
     return tuple((layer, head) for layer in middle for head in range(config.text.num_attention_heads))
 
 
+_Queries = tuple[Tensor, int]  # [1, H, T, head_dim]; the position after the last one
+_Keys = tuple[Tensor, int]  # [1, G, K, head_dim]; the position of the first one
+AT_ONCE = 32  # tokens whose attention is computed together; less than what a cache holds beyond its window
+
+
 class AttentionWatch:
     """Keeps how much of some heads' attention each soft token gets, one row an answer's token.
+
+    While tokens are made only their queries are kept, because a step should cost next to nothing more. The
+    attention is computed for ``AT_ONCE`` tokens at a time, from the keys that are in the cache anyway.
 
     Args:
         config: shape of the decoder.
@@ -76,40 +84,58 @@ class AttentionWatch:
         self._windows = [window_of(kind, config.text.sliding_window) for kind in config.text.layer_types]
         self._positions = torch.cat([torch.arange(s.start, s.end) for s in spans]) if spans else None
         self._heads: dict[int, list[int]] = {}
-        for layer, head in heads:
+        for layer, head in heads if spans else ():
             self._heads.setdefault(layer, []).append(head)
-        self._latest: dict[int, Tensor] = {}
-        self._rows: list[Tensor] = []
+        self._queries: dict[int, _Queries] = {}  # the latest of each layer that has such heads
+        self._keys: dict[int, _Keys] = {}
+        self._waiting: list[dict[int, _Queries]] = []  # one a token
+        self._rows: list[Tensor] = []  # [tokens, soft tokens] each
 
-    def see(self, layer: int, query_Hd: Tensor, keys_GKd: Tensor, key_start: int) -> None:
-        """Compute the attention of one layer's heads again and keep it until ``take``."""
-        heads = self._heads.get(layer)
-        if heads is None or self._positions is None:
-            return
-        window = self._windows[layer]
-        if window is not None and keys_GKd.shape[1] > window:  # the cache holds some more for cheap cuts
-            key_start += keys_GKd.shape[1] - window
-            keys_GKd = keys_GKd[:, -window:]
-        chosen = torch.tensor(heads)
-        keys_hKd = keys_GKd[chosen // self._groups].float()
-        scores_hK = (keys_hKd @ query_Hd[chosen].float()[..., None])[..., 0] * self._scale
-        weights_K = scores_hK.softmax(-1).sum(0)
-        at = self._positions - key_start
-        held = (at >= 0) & (at < weights_K.shape[0])  # a local layer may have left an image behind
-        self._latest[layer] = torch.where(held, weights_K[at.clamp(0, weights_K.shape[0] - 1)], 0.0)
+    def see(self, layer: int, q_1HTd: Tensor, k_1GKd: Tensor, key_start: int) -> None:
+        """Keep what one layer looks with until ``take``, and what it looks at."""
+        if layer in self._heads:
+            self._queries[layer] = q_1HTd, key_start + k_1GKd.shape[2]
+            self._keys[layer] = k_1GKd, key_start
 
     def take(self) -> None:
-        """The latest attention chose a token of the answer: keep it as that token's row."""
-        if self._latest:
-            count = sum(map(len, self._heads.values()))
-            self._rows.append(torch.stack(list(self._latest.values())).sum(0) / count)
+        """The latest attention chose a token of the answer: it becomes that token's row."""
+        if self._queries:
+            self._waiting.append(self._queries.copy())
+            if len(self._waiting) == AT_ONCE:
+                self._compute()
 
-    @property
     def rows_NS(self) -> Tensor:
-        """Attention each token of the answer gave each soft token: float32 [tokens, soft tokens]."""
-        if self._positions is None or not self._rows:
-            return torch.zeros(len(self._rows), 0)
-        return torch.stack(self._rows)
+        """Attention each token of the answer gave each soft token: float32 [tokens, soft tokens].
+
+        To be asked for while the cache is still this answer's.
+        """
+        self._compute()
+        return torch.cat(self._rows) if self._rows else torch.zeros(0, 0)
+
+    @torch.inference_mode()
+    def _compute(self) -> None:
+        """Turn what waits into rows: the last token's keys are those of the ones before it, too."""
+        if not self._waiting or self._positions is None:
+            return
+        rows_NS = torch.zeros(len(self._waiting), len(self._positions))
+        for layer, heads in self._heads.items():
+            (k_1GKd, start), asked = self._keys[layer], [token[layer] for token in self._waiting]
+            queries_HNd = torch.stack([q_1HTd[0, :, -1] for q_1HTd, _ in asked], dim=1).float()
+            ends_N1 = torch.tensor([[end - start] for _, end in asked])
+            keys_GKd = k_1GKd[0]
+            slots_K = torch.arange(keys_GKd.shape[1])
+            hidden_NK = slots_K >= ends_N1
+            window = self._windows[layer]
+            if window is not None:
+                hidden_NK |= slots_K < ends_N1 - window
+            at = self._positions - start
+            held = at >= 0  # a local layer may have left an image behind
+            for head in heads:
+                scores_NK = queries_HNd[head] @ keys_GKd[head // self._groups].float().T * self._scale
+                weights_NK = scores_NK.masked_fill_(hidden_NK, -torch.inf).softmax(-1)
+                rows_NS[:, held] += weights_NK[:, at[held]]
+        self._waiting.clear()
+        self._rows.append(rows_NS / sum(map(len, self._heads.values())))
 
 
 @dataclass(frozen=True)

@@ -100,15 +100,10 @@ class GemmaDecoder(nn.Module):
         return self.norm(hidden_B1D)
 
     def _step_inputs(self, kind: LayerType, caches: Sequence[KVCache], dtype: torch.dtype) -> LayerInputs:
-        """RoPE tables and masks of one layer type, a row a conversation."""
+        """RoPE tables of one layer type, a row a conversation; a single token needs no mask."""
         positions = torch.tensor([cache.length for cache in caches])
         cos, sin = rope_tables(self._frequencies(kind), positions, dtype)
-        window = window_of(kind, self.config.sliding_window)
-        masks = tuple(
-            attention_mask(Queries(cache.length, cache.length + 1), cache.key_start(kind), window)
-            for cache in caches
-        )
-        return LayerInputs(cos[:, None, None], sin[:, None, None], None, causal=False, rows=masks)
+        return LayerInputs(cos[:, None, None], sin[:, None, None], None, causal=False)
 
     def _frequencies(self, kind: LayerType) -> Tensor:
         if kind not in self._inverse:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, Self
 
 import torch
 from torch import Tensor
@@ -83,6 +83,26 @@ def decode_one(decoder: GemmaDecoder, token: int, cache: KVCache) -> Tensor:
     return decoder.logits(decoder(hidden, Queries(position, position + 1), cache)[0, -1])
 
 
+@dataclass(frozen=True)
+class Scores:
+    """What the decoder says of the next token of one conversation."""
+
+    logits_V: Tensor
+    logs_V: Tensor  # float32, natural logs of the probabilities
+    likeliest: int
+    logprob: float  # the likeliest one's
+
+    @classmethod
+    @torch.inference_mode()
+    def of_each(cls, logits_BV: Tensor) -> list[Self]:
+        """Those of several conversations, by one operation for all where there can be one."""
+        logs_BV = logits_BV.float().log_softmax(-1)
+        likeliest_B1 = logits_BV.argmax(-1, keepdim=True)
+        logprobs = logs_BV.gather(-1, likeliest_B1)[:, 0].tolist()
+        each = (logits_BV.unbind(), logs_BV.unbind(), likeliest_B1[:, 0].tolist(), logprobs)
+        return [cls(*scores) for scores in zip(*each, strict=True)]
+
+
 @torch.inference_mode()
 def decode_many(decoder: GemmaDecoder, tokens: Sequence[int], caches: Sequence[KVCache]) -> Tensor:
     """Read one token of each of several conversations: logits [conversations, vocab_size]."""
@@ -96,7 +116,7 @@ def decode_many(decoder: GemmaDecoder, tokens: Sequence[int], caches: Sequence[K
 class Generation:
     """Chooses token after token and knows why it ended.
 
-    ``run`` decodes by itself; who decodes several at once calls ``take`` with the logits of each.
+    ``run`` decodes by itself; who decodes several at once calls ``take`` with the scores of each.
     Stop ids end it and are not yielded. ``finish_reason`` is set when it has ended; an answer under a
     constraint that had to be closed for want of room says so there, though it is whole.
     """
@@ -112,25 +132,21 @@ class Generation:
 
     def run(self, logits_V: Tensor) -> Generator[Token]:
         """Generate from the logits after the prompt."""
-        while (token := self.take(logits_V)) is not None:
+        while (token := self.take(Scores.of_each(logits_V[None])[0])) is not None:
             yield token
             if self.finish_reason is not None:
                 return
             logits_V = decode_one(self.decoder, token.id, self.cache)
 
-    @torch.inference_mode()
-    def take(self, logits_V: Tensor) -> Token | None:
-        """Choose the token after which the logits came; None at a stop id.
+    def take(self, scores: Scores) -> Token | None:
+        """Choose the token that the scores are about; None at a stop id.
 
         ``finish_reason`` is set with the last token, or where there is none.
         """
-        token = self._pick(logits_V)
+        token = self._pick(scores)
         if token in self.limits.stop_ids:
             self.finish_reason = self._whole()
             return None
-        logs_V = logits_V.float().log_softmax(-1)
-        count = self.sampler.sampling.top_logprobs
-        top = logs_V.topk(min(count, logs_V.numel())) if count else None
         self.ids.append(token)
         if self.matcher is not None:
             self.matcher.accept(token)
@@ -142,15 +158,23 @@ class Generation:
             self.finish_reason = "length"
         elif self.cache.length >= self.limits.context:
             self.finish_reason = "context"
-        pairs = zip(top.indices.tolist(), top.values.tolist(), strict=True) if top is not None else ()
-        return Token(token, float(logs_V[token]), tuple(pairs))
+        logprob = scores.logprob if token == scores.likeliest else float(scores.logs_V[token])
+        return Token(token, logprob, self._top(scores.logs_V))
 
-    def _pick(self, logits_V: Tensor) -> int:
+    def _top(self, logs_V: Tensor) -> tuple[tuple[int, float], ...]:
+        count = min(self.sampler.sampling.top_logprobs, logs_V.numel())
+        if not count:
+            return ()
+        top = logs_V.topk(count)
+        return tuple(zip(top.indices.tolist(), top.values.tolist(), strict=True))
+
+    @torch.inference_mode()
+    def _pick(self, scores: Scores) -> int:
         if self.matcher is None:
-            return self._sampled(logits_V)
+            return scores.likeliest if self.sampler.sampling.plain else self._sampled(scores.logits_V)
         room = self.limits.context - self.cache.length + 1  # the last token is not read any more
         left = min(self.limits.max_tokens - len(self.ids), room)
-        return self.matcher.choose(logits_V, self._sampled, left)
+        return self.matcher.choose(scores.logits_V, self._sampled, left)
 
     def _sampled(self, logits_V: Tensor) -> int:
         penalised = self.sampler.sampling.repetition_penalty != 1.0

@@ -6,7 +6,7 @@ Source: arXiv 2503.19786 section 2; ``transformers`` ``modeling_gemma3.py`` for 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Self
 
 import torch
@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from vlm.cache import KVCache
 from vlm.config import TextConfig
+from vlm.masks import window_of
 from vlm.quantize import Int8Linear
 from vlm.rope import rotate
 from vlm.rows import in_blocks
@@ -63,9 +64,8 @@ class LayerInputs:
 
     cos_Td: Tensor  # or [B, 1, 1, head_dim] where each row is a conversation of its own
     sin_Td: Tensor
-    mask: Tensor | None  # bool [T, K] or [B, 1, T, K]; None: see ``causal``
+    mask: Tensor | None  # bool [T, K]; None: see ``causal``
     causal: bool  # the ordinary triangle, T == K
-    rows: tuple[Tensor | None, ...] = ()  # masks of the conversations of a batch, [1, K] each
 
 
 def attend(q_BHTd: Tensor, k_BGKd: Tensor, v_BGKd: Tensor, inputs: LayerInputs, scale: float) -> Tensor:
@@ -94,6 +94,7 @@ class Attention(nn.Module):
         self.layer = layer
         self.head_dim = config.head_dim
         self.scale = config.query_pre_attn_scalar**-0.5
+        self.window = window_of(config.layer_types[layer], config.sliding_window)
         width, heads, groups = config.hidden_size, config.num_attention_heads, config.num_key_value_heads
         self.q_proj = nn.Linear(width, heads * self.head_dim, bias=False)
         self.k_proj = nn.Linear(width, groups * self.head_dim, bias=False)
@@ -137,10 +138,7 @@ class Attention(nn.Module):
         if cache is None or isinstance(cache, KVCache):
             mixed_BHTd = self._mix(q, k, v, inputs, cache)
         else:
-            rows = zip(*(x.unsqueeze(1) for x in (q, k, v)), inputs.rows, cache, strict=True)
-            mixed_BHTd = torch.cat(
-                [self._mix(q, k, v, replace(inputs, mask=mask), own) for q, k, v, mask, own in rows]
-            )
+            mixed_BHTd = self._mix_each(q, k, v, cache)
         return self.o_proj(mixed_BHTd.transpose(1, 2).reshape(b, t, -1))
 
     def _mix(self, q: Tensor, k: Tensor, v: Tensor, inputs: LayerInputs, cache: KVCache | None) -> Tensor:
@@ -148,6 +146,27 @@ class Attention(nn.Module):
             k, v = cache.append(self.layer, k, v)
             cache.show(self.layer, q, k)
         return attend(q, k, v, inputs, self.scale)
+
+    def _mix_each(self, q: Tensor, k: Tensor, v: Tensor, caches: Sequence[KVCache]) -> Tensor:
+        """One token of each of several conversations: [B, H, 1, head_dim].
+
+        Row by row: over keys of one length, which nothing pads, sixteen calls take half the time of one
+        call with a mask, and no key is moved to stand beside another conversation's.
+        """
+        b, h, _, d = q.shape
+        groups = k.shape[1]
+        mixed: list[Tensor] = []
+        rows = zip(q.split(1), k.split(1), v.split(1), caches, strict=True)
+        for q_1H1d, k_1G1d, v_1G1d, cache in rows:
+            keys, values = cache.append(self.layer, k_1G1d, v_1G1d)
+            cache.show(self.layer, q_1H1d, keys)
+            held = keys.shape[2]
+            if self.window is not None and held > self.window:  # the last ones, in place of a mask
+                keys = keys.narrow(2, held - self.window, self.window)
+                values = values.narrow(2, held - self.window, self.window)
+            grouped = q_1H1d.view(1, groups, h // groups, d)
+            mixed.append(F.scaled_dot_product_attention(grouped, keys, values, scale=self.scale))
+        return torch.cat(mixed).view(b, h, 1, d)
 
 
 class MLP(nn.Module):

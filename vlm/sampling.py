@@ -43,6 +43,11 @@ class Sampling:
             if not fits:
                 raise UsageError(f"{name} must be {wanted}, not {getattr(self, name)}")
 
+    @property
+    def plain(self) -> bool:
+        """Whether it is the likeliest token, whatever came before."""
+        return self.temperature == 0.0 and self.repetition_penalty == 1.0
+
 
 class Sampler:
     """A ``Sampling`` with its source of chance."""

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from vlm.engine import Engine
 from vlm.errors import VlmError
-from vlm.generate import Generation, Token, chunks, decode_many
+from vlm.generate import CHUNK, Generation, Scores, Token, chunks, decode_many
 from vlm.masks import Queries
 from vlm.prompt import PromptPlan
 from vlm.reuse import ReadPrompt, soft_of
@@ -171,12 +171,12 @@ class _Request:
         last_D = decoder(self._hidden_TD[None, start:end], queries, cache)[0, -1]
         if end < len(plan.ids):
             return False
-        self.take(decoder.logits(last_D))
+        self.take(Scores.of_each(decoder.logits(last_D)[None])[0])
         return True
 
-    def take(self, logits_V: Tensor) -> None:
+    def take(self, scores: Scores) -> None:
         """Choose the next token and tell it; at the end of the answer, end."""
-        self.last = self.generation.take(logits_V)
+        self.last = self.generation.take(scores)
         if self.last is not None:
             self._said.put(self.last)
         if self.generation.finish_reason is not None:
@@ -273,14 +273,15 @@ class Worker:
         last = [request.last.id for request in requests if request.last is not None]
         try:
             decoder = requests[0].generation.decoder
-            logits_BV = decode_many(decoder, last, [request.generation.cache for request in requests])
+            caches = [request.generation.cache for request in requests]
+            scores = Scores.of_each(decode_many(decoder, last, caches))
         except Exception as error:  # the worker outlives whatever one step runs into
             self._decoding = []
             for request in requests:
                 request.end(error)
             return
-        for request, logits_V in zip(requests, logits_BV, strict=True):
-            self._guarded(request, partial(request.take, logits_V))
+        for request, its in zip(requests, scores, strict=True):
+            self._guarded(request, partial(request.take, its))
         self._tokens += len(requests)
         self._decoding = [request for request in requests if not request.gone.is_set()]
 
