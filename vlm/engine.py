@@ -30,7 +30,7 @@ from vlm.reuse import Prompts, ReadPrompt, Windows, soft_of
 from vlm.sampling import Sampler, Sampling
 from vlm.siglip import SiglipEncoder
 from vlm.tokenizer import GemmaTokenizer
-from vlm.weights import gguf_config, is_int8, load_gguf_into, load_into, resolve
+from vlm.weights import gguf_config, load_gguf_into, load_into, resolve, stored_form
 
 
 class Vision(nn.Module):
@@ -84,7 +84,7 @@ class Engine:
     Attributes:
         name: what the user called it.
         vision: None for a text-only checkpoint.
-        dtype: of activations and caches; an int8 model's are float32.
+        dtype: of activations and caches; an int8 or int4 model's are float32.
         products: what the linear layers compute in.
         load_seconds: time the loading took.
     """
@@ -106,7 +106,7 @@ class Engine:
 
         Args:
             name: which.
-            dtype: what to compute in: "fp32", "bf16", "int8", or "auto" for the fastest here.
+            dtype: what to compute in: "fp32", "bf16", "int8", "int4", or "auto" for the fastest here.
             offline: use only what was downloaded before.
 
         Raises:
@@ -119,8 +119,8 @@ class Engine:
         path = resolve(str(name), offline=offline)
         gguf = path.suffix == ".gguf"
         config = gguf_config(path) if gguf else ModelConfig.from_folder(path)
-        stored_int8 = wanted == "auto" and not gguf and is_int8(path)
-        products = "int8" if stored_int8 else chosen_dtype(wanted, config.text)
+        stored = stored_form(path) if wanted == "auto" and not gguf else None
+        products = stored or chosen_dtype(wanted, config.text)
         decoder, vision = empty_modules(config)
         if gguf:
             load_gguf_into(decoder, path, dtype=DTYPES[products])

@@ -3,6 +3,7 @@
 ``auto`` measures: a product of the decoder's own width, wide and narrow, in each form, a third of a second
 in all. On two cores with AVX512-VNNI int8 wins by 3 to 5; on a processor with tiles for bf16 it need not.
 Models of a few megabytes stay in fp32: there is nothing to win, and their answers are the same everywhere.
+int4 is for memory, not for speed, and is never chosen.
 """
 
 from __future__ import annotations
@@ -16,10 +17,13 @@ from torch import nn
 
 from vlm.config import TextConfig
 from vlm.errors import UsageError
+from vlm.int4 import INT4
 from vlm.quantize import Int8Linear
 
-Dtype = Literal["auto", "fp32", "bf16", "int8"]
-DTYPES: dict[Dtype, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16, "int8": torch.int8}
+Dtype = Literal["auto", "fp32", "bf16", "int8", "int4"]
+DTYPES: dict[Dtype, torch.dtype] = {
+    "fp32": torch.float32, "bf16": torch.bfloat16, "int8": torch.int8, "int4": INT4,
+}  # fmt: skip
 
 SMALL = 50_000_000  # weights of the MLPs, below which fp32 is taken unmeasured
 WORTH = 1.3  # times faster than fp32, for leaving it

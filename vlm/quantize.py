@@ -255,7 +255,7 @@ def to_int8(module: nn.Module) -> None:
     Every ``nn.Linear`` becomes an ``Int8Linear``, one at a time; layers that read the same input are
     joined; a decoder gets an int8 head beside its embedding.
     """
-    for owner, name, linear in _linears(module):
+    for owner, name, linear in linears(module):
         setattr(owner, name, Int8Linear.of(linear))
     for part in _those_who(module, "quantise_head"):
         part.quantise_head()
@@ -264,7 +264,7 @@ def to_int8(module: nn.Module) -> None:
 
 def swap_linears(module: nn.Module) -> None:
     """Put empty int8 layers where ``to_int8`` has full ones, in place, to be filled by a loader."""
-    for owner, name, linear in _linears(module):
+    for owner, name, linear in linears(module):
         with torch.device("meta"):
             swapped = Int8Linear(linear.in_features, linear.out_features, bias=linear.bias is not None)
         setattr(owner, name, swapped)
@@ -272,8 +272,14 @@ def swap_linears(module: nn.Module) -> None:
         part.head = Int8Linear(part.embed_tokens.embedding_dim, part.embed_tokens.num_embeddings)
 
 
+def joined(layers: Sequence[nn.Module]) -> nn.Module:
+    """Rounded layers of one input, and so of one form, as one product: their class knows how."""
+    form: Any = type(layers[0])
+    return form.joined(layers)
+
+
 def join_layers(module: nn.Module) -> None:
-    """Let every layer join its int8 parts that read the same input."""
+    """Let every layer join its rounded parts that read the same input."""
     for part in _those_who(module, "join"):
         part.join()
 
@@ -282,7 +288,7 @@ def _those_who(module: nn.Module, method: str) -> list[Any]:
     return [part for part in module.modules() if hasattr(part, method)]
 
 
-def _linears(module: nn.Module) -> Iterator[tuple[nn.Module, str, nn.Linear]]:
+def linears(module: nn.Module) -> Iterator[tuple[nn.Module, str, nn.Linear]]:
     """(owner, name there, layer) of every linear layer."""
     for owner in list(module.modules()):
         for name, child in list(owner.named_children()):

@@ -2,8 +2,10 @@
 
 Requests run in threads of their own and use the engine as if it were theirs. Behind it one worker
 does all the computing. It takes turns: one decode step for everybody who is answering, their rows in
-one product, then one piece of reading for whoever waits longest: a window to encode or a chunk of a
-prompt. So a long document holds up the others by one piece at a time, and nobody is overtaken for ever.
+one product, then some reading for those who wait longest: a window to encode or a chunk of a prompt, and
+further pieces while that has taken next to no time, as where a prompt's beginning was read before. So a long
+document holds up the others by one piece at a time, many who come at once soon answer together, and
+nobody is overtaken for ever.
 A conversation keeps its own cache throughout; only products with the weights are shared.
 """
 
@@ -11,6 +13,7 @@ from __future__ import annotations
 
 import queue
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future
@@ -24,12 +27,13 @@ from torch import Tensor
 
 from vlm.engine import Engine
 from vlm.errors import VlmError
-from vlm.generate import CHUNK, Generation, Scores, Token, chunks, decode_many
+from vlm.generate import Generation, Scores, Token, chunks, decode_many
 from vlm.masks import Queries
 from vlm.prompt import PromptPlan
 from vlm.reuse import ReadPrompt, soft_of
 
 MOST = 16  # conversations decoded together
+PAUSE = 0.1  # seconds of reading after which those who are answering get a step
 
 
 class ClosedError(VlmError):
@@ -81,8 +85,12 @@ class SharedEngine(Engine):
         return replace(self, given_up=given_up)
 
     def encode(self, crops: Sequence[Image.Image]) -> Tensor:
-        """Windows to soft tokens: [N, tokens, hidden_size]; one window a turn of the worker."""
-        return torch.stack([self.worker.do(partial(self._wanted_tokens, crop)) for crop in crops])
+        """Windows to soft tokens: [N, tokens, hidden_size]; the worker makes what is new, in turn."""
+        return torch.stack([self._known_tokens(crop) for crop in crops])
+
+    def _known_tokens(self, window: Image.Image) -> Tensor:
+        known = self.windows.get(self.windows.key(window))
+        return self.worker.do(partial(self._wanted_tokens, window)) if known is None else known
 
     def _wanted_tokens(self, window: Image.Image) -> Tensor:
         if self.given_up.is_set():
@@ -242,7 +250,7 @@ class Worker:
                 self._drop_those_who_left()
                 if self._decoding:
                     self._step()
-                self._read_some()
+                self._read()
         error = ClosedError("the model was shut down before the answer was whole; ask again")
         for work in (*self._waiting, *self._decoding):
             if isinstance(work, _Call):
@@ -285,11 +293,16 @@ class Worker:
         self._tokens += len(requests)
         self._decoding = [request for request in requests if not request.gone.is_set()]
 
-    def _read_some(self) -> None:
-        """One window or one chunk of a prompt, for whoever has waited longest."""
-        work = self._next()
-        if work is None:
-            return
+    def _read(self) -> None:
+        """A window or a chunk of a prompt for who has waited longest; then the next, while that is quick."""
+        started = time.perf_counter()
+        while (work := self._next()) is not None:
+            self._read_some(work)
+            if time.perf_counter() - started > PAUSE:
+                return
+
+    def _read_some(self, work: _Call | _Request) -> None:
+        """One window or one chunk of a prompt."""
         if isinstance(work, _Call):
             try:
                 work.done.set_result(work.work())

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vlm.config import VisionConfig
-from vlm.quantize import Int8Linear
+from vlm.quantize import joined
 from vlm.rows import in_blocks
 
 
@@ -45,11 +45,11 @@ class SiglipAttention(nn.Module):
         self.k_proj = nn.Linear(width, width)
         self.v_proj = nn.Linear(width, width)
         self.out_proj = nn.Linear(width, width)
-        self.qkv_proj: Int8Linear | None = None
+        self.qkv_proj: nn.Module | None = None
 
     def join(self) -> None:
-        """Make one product of the three int8 ones that read the same input."""
-        self.qkv_proj = Int8Linear.joined([self.q_proj, self.k_proj, self.v_proj])
+        """Make one product of the three rounded ones that read the same input."""
+        self.qkv_proj = joined([self.q_proj, self.k_proj, self.v_proj])
         del self.q_proj, self.k_proj, self.v_proj
 
     def project(self, hidden_NPD: Tensor) -> Sequence[Tensor]:

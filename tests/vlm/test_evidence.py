@@ -11,12 +11,16 @@ import pytest
 import torch
 from fakes import TOKENS, picture, tiny_checkpoint
 from PIL import Image
+from torch import Tensor
 
 from pan_and_scan import Window
+from vlm.cache import KVCache
 from vlm.config import ModelConfig
 from vlm.engine import Engine
 from vlm.evidence import (
+    AT_ONCE,
     Attention,
+    AttentionWatch,
     Heat,
     Place,
     default_heads,
@@ -26,7 +30,7 @@ from vlm.evidence import (
     worth_a_look,
 )
 from vlm.layers import DecoderLayer
-from vlm.masks import Queries
+from vlm.masks import Queries, Span
 from vlm.prompt import ImagePart, Turn, plan_chat
 from vlm.session import VLM
 from vlm.training.reader import AttentionTap
@@ -71,6 +75,38 @@ def test_a_local_layer_sees_no_further_than_its_window(tmp_path: Path) -> None:
     assert near is not None and far is not None
     assert near.rows_NS.sum() > 0 and far.rows_NS.sum() == 0
     assert far.evidence() == () and far.point(0) is None
+
+
+def test_tokens_computed_together_are_those_computed_one_by_one(model: VLM) -> None:
+    config = model.engine.config
+    text, window = config.text, config.text.sliding_window
+    random = torch.Generator().manual_seed(4)
+    heads = ((0, 1), (2, 0), (2, 1))  # layer 0 is a local one
+    span = Span(3, 3 + TOKENS)
+    cache = KVCache(text, slack=AT_ONCE)  # the least that will do
+    cache.watch = watch = AttentionWatch(config, [span], heads)
+    kept: dict[int, Tensor] = {}
+    expected = []
+    for count in (20, *[1] * 5 * AT_ONCE):  # past the local window, and past what its buffers hold
+        cache.prepare(count)
+        for layer in range(text.num_hidden_layers):
+            q = torch.randn(1, text.num_attention_heads, count, text.head_dim, generator=random)
+            k = torch.randn(1, text.num_key_value_heads, count, text.head_dim, generator=random)
+            cache.show(layer, q, cache.append(layer, k, k)[0])
+            kept[layer] = torch.cat([kept[layer], k], dim=2) if layer in kept else k
+            if layer == 0:
+                row = torch.zeros(TOKENS)
+            for head in (head for its, head in heads if its == layer):
+                keys = kept[layer][0, head * text.num_key_value_heads // text.num_attention_heads]
+                scores = keys @ q[0, head, -1] * text.query_pre_attn_scalar**-0.5
+                if layer == 0:
+                    scores[:-window] = -torch.inf
+                row += scores.softmax(0)[span.start : span.end] / len(heads)
+        cache.advance(count)
+        watch.take()
+        expected.append(row)
+    assert cache.key_start("sliding_attention") > 0
+    torch.testing.assert_close(watch.rows_NS(), torch.stack(expected))
 
 
 def test_a_conversation_counts_its_images_on(model: VLM) -> None:

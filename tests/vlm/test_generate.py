@@ -10,7 +10,7 @@ from vlm.cache import KVCache
 from vlm.config import LayerType
 from vlm.errors import PromptError
 from vlm.gemma import GemmaDecoder
-from vlm.generate import CHUNK, Generation, Limits, check_fits, chunks, decode_one, prefill
+from vlm.generate import CHUNK, Generation, Limits, Scores, check_fits, chunks, decode_one, prefill
 from vlm.layers import LayerInputs
 from vlm.masks import Queries, Span
 from vlm.sampling import Sampler, Sampling
@@ -138,6 +138,33 @@ def test_it_is_running_until_it_ends() -> None:
     assert first.logprob == pytest.approx(float(logits.log_softmax(-1)[first.id]))
     assert generation.finish_reason is None
     assert len(list(tokens)) == 1
+
+
+def test_scores_of_several_are_those_of_each() -> None:
+    logits = torch.randn(3, 48, generator=torch.Generator().manual_seed(5)).bfloat16()
+    for scores, logits_V in zip(Scores.of_each(logits), logits, strict=True):
+        assert torch.equal(scores.logits_V, logits_V)
+        torch.testing.assert_close(scores.logs_V, logits_V.float().log_softmax(-1))
+        assert scores.likeliest == int(logits_V.argmax())
+        assert scores.logprob == float(scores.logs_V[scores.likeliest])
+
+
+def test_a_token_is_told_with_its_own_probability() -> None:
+    (scores,) = Scores.of_each(torch.tensor([[2.0, 1.5, 1.0, 0.5]]))
+    sampler = Sampler(Sampling(temperature=2.0, seed=1))
+    generation = Generation(tiny_decoder(), KVCache(TINY), sampler, Limits(frozenset(), 50, 64), [])
+    tokens = [generation.take(scores) for _ in range(20)]
+    assert len({token.id for token in tokens if token is not None}) > 2
+    for token in tokens:
+        assert token is not None and token.logprob == float(scores.logs_V[token.id])
+
+
+def test_a_penalty_moves_on_from_the_likeliest() -> None:
+    (scores,) = Scores.of_each(torch.tensor([[2.0, 1.5, 1.0, 0.5]]))
+    sampler = Sampler(Sampling(repetition_penalty=10.0))
+    generation = Generation(tiny_decoder(), KVCache(TINY), sampler, Limits(frozenset(), 50, 64), [])
+    tokens = [generation.take(scores) for _ in range(3)]
+    assert [token.id for token in tokens if token is not None] == [0, 1, 2]
 
 
 def test_check_fits() -> None:

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -85,6 +86,48 @@ def test_a_batch_past_the_local_window_answers_as_alone(folder: Path, shared: VL
     with ThreadPoolExecutor(4) as pool:
         texts = list(pool.map(lambda q: shared.ask((), f"{long}{q}", max_tokens=40).text, QUESTIONS[:4]))
     assert texts == expected
+
+
+@contextmanager
+def busy(model: VLM) -> Iterator[None]:
+    """While the worker is at something that takes its time."""
+    begun, over = threading.Event(), threading.Event()
+
+    def work() -> Tensor:
+        begun.set()
+        over.wait(30)
+        return torch.zeros(())
+
+    with ThreadPoolExecutor(1) as pool:
+        done = pool.submit(engine_of(model).worker.do, work)
+        begun.wait(30)
+        try:
+            yield
+        finally:
+            over.set()
+            done.result()
+
+
+@pytest.mark.parametrize(("pause", "together"), [(60.0, {4}), (0.0, {2, 3, 4})])
+def test_short_prompts_are_read_together_while_that_is_quick(
+    shared: VLM, batches: list[int], monkeypatch: pytest.MonkeyPatch, pause: float, together: set[int]
+) -> None:
+    shared.ask((), "What?", max_tokens=1)  # starts the worker
+    monkeypatch.setattr("vlm.scheduler.PAUSE", pause)
+    with ThreadPoolExecutor(4) as pool:
+        with busy(shared):
+            jobs = [pool.submit(shared.ask, (), q, max_tokens=12) for q in QUESTIONS[:4]]
+            eventually(lambda: engine_of(shared).stats().waiting == 4)
+        for job in jobs:
+            job.result()
+    assert set(batches[:10]) == together  # who came later is still at it when the first ends
+
+
+def test_a_window_seen_before_waits_for_nobody(shared: VLM) -> None:
+    first = engine_of(shared).encode([picture(3)])
+    with busy(shared):
+        assert torch.equal(engine_of(shared).encode([picture(3)]), first)
+    assert engine_of(shared).stats().windows_reused == 1
 
 
 def test_who_leaves_is_dropped_and_the_others_are_served(shared: VLM) -> None:

@@ -18,7 +18,7 @@ from vlm.bench.peers import TextPeer
 from vlm.bench.prefill import check_length, random_prompt, text_models
 from vlm.bench.report import Report, rows_of
 from vlm.bench.run import AGAINST, Run
-from vlm.bench.shapes import WEIGHT_BYTES, Subject
+from vlm.bench.shapes import Subject, weight_bytes
 from vlm.bench.timing import Contender, Stack, alternate
 from vlm.config import TextConfig
 from vlm.engine import Engine
@@ -60,7 +60,9 @@ def decode(subject: Subject, run: Run, tokens: int = 64, read_bytes: int = READ_
         llama = LlamaPeer(path, PROMPT + tokens + 8)
         contenders.append(Contender(llama_name(path), partial(_ready_llama, llama, plan, tokens)))
     timings = alternate(contenders, run.rounds, run.tell)
-    read = round(weights_a_token(subject.config.text) * WEIGHT_BYTES[run.dtype])
+    text = subject.config.text
+    head = text.vocab_size * text.hidden_size
+    read = weight_bytes(weights_a_token(text) - head, head, run.dtype)
     figures = {
         "tokens": tokens,
         "weight_bytes_a_token": read,

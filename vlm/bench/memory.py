@@ -19,7 +19,7 @@ from vlm.bench.checkpoint import check_disk, is_of, write_random
 from vlm.bench.machine import GB, available_bytes
 from vlm.bench.report import Figure, Report
 from vlm.bench.run import Run
-from vlm.bench.shapes import SHARE, SLACK, WEIGHT_BYTES, Subject, parameters
+from vlm.bench.shapes import SHARE, SLACK, Subject, parameters, weight_bytes
 from vlm.cache import KVCache
 from vlm.config import TextConfig
 from vlm.errors import UsageError
@@ -47,7 +47,8 @@ def memory(subject: Subject, run: Run, keep_at: Path | None = None) -> Report:
         raise UsageError("--keep-at is of a shape: leave it out with --model")
     if run.layers is not None:
         subject = subject.with_layers(run.layers, run.layers)
-    weights = round(parameters(subject.config).total * WEIGHT_BYTES[run.dtype])
+    counts = parameters(subject.config)
+    weights = weight_bytes(counts.layers, counts.total - counts.layers, run.dtype)
     if weights + SLACK > SHARE * available_bytes():
         raise UsageError(
             f"{subject.name} needs {(weights + SLACK) / GB:.1f} GB here and {available_bytes() / GB:.1f} GB "

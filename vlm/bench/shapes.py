@@ -22,6 +22,7 @@ from vlm.config import PRESETS, ModelConfig, TextConfig
 from vlm.engine import Engine, Vision
 from vlm.errors import UsageError
 from vlm.gemma import GemmaDecoder
+from vlm.int4 import Int4Linear, divides
 from vlm.quantize import Int8Linear, to_int8
 from vlm.tokenizer import GemmaTokenizer
 from vlm.weights import gguf_config, resolve
@@ -29,7 +30,8 @@ from vlm.weights import gguf_config, resolve
 DEVIATION = 0.02
 SLACK = 10**9  # bytes: the interpreter, torch, activations
 SHARE = 0.9  # of the free memory that may be taken
-WEIGHT_BYTES = {"fp32": 4.0, "bf16": 2.0, "int8": 1.0, "int4": 0.5625}  # int4: a bf16 scale a group of 32
+WEIGHT_BYTES = {"fp32": 4.0, "bf16": 2.0, "int8": 1.0, "int4": 0.625}  # int4: 32 bits a group beside it
+_ROUNDED = ("int8", "int4")  # with an int8 head
 
 
 @dataclass(frozen=True)
@@ -145,23 +147,19 @@ def fill(module: nn.Module, prefix: str, weights: Weights, dtype: str) -> None:
         module: built on the meta device.
         prefix: put before its parameters' names.
         weights: where the tensors come from.
-        dtype: fp32, bf16 or int8.
-
-    Raises:
-        UsageError: int4, which only a checkpoint is measured in.
+        dtype: fp32, bf16, int8 or int4, the last for the decoder alone, as in a checkpoint.
     """
-    if dtype == "int4":
-        raise UsageError("int4 is measured on a checkpoint: write one with `vlm quantize --to int4`, "
-                         "give it with --model")  # fmt: skip
     final = torch.bfloat16 if dtype == "bf16" else torch.float32
     for name, owner in list(module.named_modules()):
         for key, parameter in list(owner.named_parameters(recurse=False)):
             drawn = weights.draw(f"{prefix}{name}.{key}" if name else prefix + key, parameter).to(final)
             setattr(owner, key, nn.Parameter(drawn, requires_grad=False))
-        if dtype == "int8" and isinstance(owner, nn.Linear):  # now, so that its fp32 may go
+        if dtype in _ROUNDED and isinstance(owner, nn.Linear):  # now, so that its fp32 may go
             above, _, last = name.rpartition(".")
-            setattr(module.get_submodule(above), last, Int8Linear.of(owner))
-    if dtype == "int8":
+            narrow = dtype == "int4" and prefix == "text." and divides(owner.in_features)
+            rounded = Int4Linear.of(owner) if narrow else Int8Linear.of(owner)
+            setattr(module.get_submodule(above), last, rounded)
+    if dtype in _ROUNDED:
         to_int8(module)
     module.eval()
 
@@ -222,6 +220,18 @@ def parameters(config: ModelConfig) -> Parameters:
     return Parameters(layers, embedding, encoder, everything - layers - embedding - encoder)
 
 
+def weight_bytes(layers: int, others: int, dtype: str) -> int:
+    """Bytes of weights, each counted once.
+
+    Args:
+        layers: weights of the decoder's layers.
+        others: all other weights, which are int8 in an int4 model.
+        dtype: of ours.
+    """
+    beside = "int8" if dtype == "int4" else dtype
+    return round(layers * WEIGHT_BYTES[dtype] + others * WEIGHT_BYTES[beside])
+
+
 def _count(module: nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
 
@@ -248,7 +258,7 @@ class Copies:
     @property
     def embedding(self) -> float:
         """Bytes a weight of the embedding: its rows stay fp32 beside an int8 head."""
-        return max(4.0 + WEIGHT_BYTES["int8"] if self.dtype == "int8" else 4.0, self.matrix)
+        return max(4.0 + WEIGHT_BYTES["int8"] if self.dtype in _ROUNDED else 4.0, self.matrix)
 
 
 def fit(subject: Subject, copies: Copies, layers: int | None, stacks: Sequence[str]) -> Subject:
@@ -309,9 +319,9 @@ def check_room(subject: Subject, dtype: str, peers: Sequence[str]) -> None:
     Raises:
         UsageError: says what is needed and what is free.
     """
-    total = parameters(subject.config).total
-    ours = WEIGHT_BYTES.get(dtype, 4.0)
-    needed = total * (ours + sum(WEIGHT_BYTES[peer] for peer in peers)) + SLACK
+    held = parameters(subject.config)
+    ours = weight_bytes(held.layers, held.total - held.layers, dtype if dtype in WEIGHT_BYTES else "fp32")
+    needed = ours + held.total * sum(WEIGHT_BYTES[peer] for peer in peers) + SLACK
     free = available_bytes()
     if needed > SHARE * free:
         raise UsageError(

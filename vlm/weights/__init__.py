@@ -17,17 +17,19 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
+    from vlm.weights.forms import Form
+
 __all__ = [
     "KNOWN",
     "CachedModel",
     "KnownModel",
     "cached_models",
     "gguf_config",
-    "is_int8",
     "load_gguf_into",
     "load_into",
     "resolve",
-    "write_int8",
+    "stored_form",
+    "write_rounded",
 ]
 
 
@@ -52,17 +54,21 @@ def load_gguf_into(decoder: nn.Module, path: Path, *, dtype: torch.dtype) -> Non
     gguf.load_gguf_into(decoder, path, dtype=dtype)
 
 
-def is_int8(folder: Path) -> bool:
-    """Whether a folder holds int8 weights of ours; see ``vlm.weights.forms.is_int8``."""
+def stored_form(folder: Path) -> Form | None:
+    """Which rounded weights of ours a folder holds, if any; see ``vlm.weights.forms.stored_form``."""
     from vlm.weights import forms
 
-    return forms.is_int8(folder)
+    return forms.stored_form(folder)
 
 
-def write_int8(
-    source: Path, out: Path, modules: Mapping[str, nn.Module], on_tensor: Callable[[int, int], None]
+def write_rounded(
+    source: Path,
+    out: Path,
+    modules: Mapping[str, nn.Module],
+    on_tensor: Callable[[int, int], None],
+    form: Form = "int8",
 ) -> None:
-    """Write a checkpoint with int8 weights; see ``vlm.weights.writer.write_int8``."""
+    """Write a checkpoint with rounded weights; see ``vlm.weights.writer.write_rounded``."""
     from vlm.weights import writer
 
-    writer.write_int8(source, out, modules, on_tensor)
+    writer.write_rounded(source, out, modules, on_tensor, form)

@@ -15,7 +15,7 @@ import json
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,14 +24,25 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from vlm.errors import CheckpointError
-from vlm.quantize import join_layers, swap_linears
-from vlm.weights.forms import SCALE, check_ours, formed, from_int8, scale_of
+from vlm.quantize import join_layers
+from vlm.weights.forms import (
+    FORMS,
+    SCALE,
+    check_ours,
+    formed,
+    from_rounded,
+    logical_shape,
+    scale_of,
+    scale_shape,
+    swap,
+)
 from vlm.weights.names import EMBEDDING, HEAD, Place, Shape, check_match, hub_name, listed, place_of
 
 SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 PARTS = ("vision", "projector", "text")
 _DTYPES = ("F32", "F16", "BF16")
+_ROUNDED = ("I8", "U8")  # where a scale lies beside them
 _SLICE_ROWS = 4096  # rows compared at once when a stored head is checked against the embedding
 
 
@@ -51,8 +62,9 @@ def load_folder_into(modules: Mapping[str, nn.Module], folder: Path, *, dtype: t
     Args:
         modules: "vision", "projector", "text" (those the config has), built on the meta device.
         folder: holds ``model.safetensors``, or ``model.safetensors.index.json`` and its shards.
-        dtype: of the parameters afterwards. With ``torch.int8`` linear layers become ``Int8Linear`` and the
-            other parameters float32; the embedding stays as it is stored.
+        dtype: of the parameters afterwards. With ``torch.int8`` linear layers become ``Int8Linear``, with
+            ``vlm.int4.INT4`` the decoder's ``Int4Linear`` where their width allows it; the other parameters
+            become float32, the embedding stays as it is stored.
 
     Raises:
         CheckpointError: no safetensors, an unreadable or cut-off shard, an index that disagrees with
@@ -76,18 +88,18 @@ def load_folder_into(modules: Mapping[str, nn.Module], folder: Path, *, dtype: t
     )
     if scales:
         check_ours(folder)
+        _check_scales(scales, stored if head is None else stored | {HEAD: head})
     if head is not None and not scales:
         _check_tied(folder, head, stored[EMBEDDING])
     if head is not None and scales:
         stored[HEAD] = head
-    if dtype == torch.int8:
-        for module in modules.values():
-            swap_linears(module)
-    keys = {part: set(module.state_dict()) for part, module in modules.items()}
-    for part, state in _tensors(stored, scales, dtype, keys).items():
+    if dtype in FORMS:
+        swap(modules, FORMS[dtype])
+    wanted = {part: module.state_dict() for part, module in modules.items()}
+    for part, state in _tensors(stored, scales, dtype, wanted).items():
         modules[part].load_state_dict(state, strict=True, assign=True)
         modules[part].requires_grad_(False)
-        if dtype == torch.int8:
+        if dtype in FORMS:
             join_layers(modules[part])
 
 
@@ -169,7 +181,7 @@ def places(folder: Path, found: list[_Stored], *, with_vision: bool) -> dict[Pla
         place = place_of(tensor.name)
         if place.unused and with_vision:
             continue
-        rounded = tensor.dtype == "I8" and f"{tensor.name}{SCALE.removeprefix('.weight')}" in scaled
+        rounded = tensor.dtype in _ROUNDED and f"{tensor.name}{SCALE.removeprefix('.weight')}" in scaled
         if tensor.dtype not in _DTYPES and not rounded:
             raise CheckpointError(
                 f"{tensor.file}: {tensor.name} is stored as {tensor.dtype}; vlm loads F32, F16 and BF16 "
@@ -177,8 +189,22 @@ def places(folder: Path, found: list[_Stored], *, with_vision: bool) -> dict[Pla
             )
         if place in stored:
             raise CheckpointError(f"{folder}: {stored[place].name} and {tensor.name} are the same tensor")
-        stored[place] = tensor
+        stored[place] = replace(tensor, shape=logical_shape(tensor.shape, tensor.dtype))
     return stored
+
+
+def _check_scales(scales: Mapping[Place, _Stored], stored: Mapping[Place, _Stored]) -> None:
+    """Every scale must be that of a rounded weight, and every group have one."""
+    weights = {scale_of(place): tensor for place, tensor in stored.items() if tensor.dtype in _ROUNDED}
+    for place, scale in scales.items():
+        weight = weights.get(place)
+        if weight is None:
+            raise CheckpointError(f"{scale.file}: {scale.name} is the scale of no rounded weight")
+        if scale.shape != scale_shape(weight.shape, weight.dtype):
+            raise CheckpointError(
+                f"{scale.file}: {scale.name} {list(scale.shape)} is no scale of {weight.name} "
+                f"{list(weight.shape)}"
+            )
 
 
 def _check_tied(folder: Path, head: _Stored, embedding: _Stored) -> None:
@@ -203,7 +229,7 @@ def _tensors(
     stored: Mapping[Place, _Stored],
     scales: Mapping[Place, _Stored],
     dtype: torch.dtype,
-    keys: Mapping[str, set[str]],
+    wanted: Mapping[str, Mapping[str, Tensor]],
 ) -> dict[str, dict[str, Tensor]]:
     """Every tensor once, in its final form, by part and key."""
     held = {place: tensor for _, place, tensor in read_all(scales)}
@@ -211,9 +237,9 @@ def _tensors(
     for _, place, tensor in read_all(stored):
         scale = held.get(scale_of(place))
         entries = (
-            formed(place, tensor, dtype, keys[place.part], headless=HEAD not in stored)
+            formed(place, tensor, dtype, wanted[place.part], headless=HEAD not in stored)
             if scale is None
-            else from_int8(place, tensor, scale, dtype)
+            else from_rounded(place, tensor, scale, dtype, wanted[place.part])
         )
         states[place.part] |= entries
     return states

@@ -59,8 +59,9 @@ def load_gguf_into(decoder: nn.Module, path: Path, *, dtype: torch.dtype) -> Non
     Args:
         decoder: keys as ``GemmaDecoder``, built on the meta device from ``gguf_config(path)``.
         path: the .gguf file.
-        dtype: of the parameters afterwards; they need no gradient. ``torch.int8``: linear layers become
-            ``Int8Linear``, the other parameters float32, the embedding float16.
+        dtype: of the parameters afterwards; they need no gradient. ``torch.int8``, ``vlm.int4.INT4``: linear
+            layers become ``Int8Linear``, ``Int4Linear`` (a Q4_0 file's very numbers), the other parameters
+            float32, the embedding float16.
 
     Raises:
         CheckpointError: damaged, a quantisation that cannot be undone, an output head that is not the
@@ -69,8 +70,8 @@ def load_gguf_into(decoder: nn.Module, path: Path, *, dtype: torch.dtype) -> Non
     import numpy as np
     import torch
 
-    from vlm.quantize import join_layers, swap_linears
-    from vlm.weights.forms import formed
+    from vlm.quantize import join_layers
+    from vlm.weights.forms import FORMS, formed, swap
 
     header = read_header(path)
     _check_architecture(path, header)
@@ -81,18 +82,18 @@ def load_gguf_into(decoder: nn.Module, path: Path, *, dtype: torch.dtype) -> Non
     raw = np.memmap(path, dtype=np.uint8, mode="r")
     if head is not None:
         _check_tied(path, raw, head, stored[EMBEDDING])
-    if dtype == torch.int8:
-        swap_linears(decoder)
-    keys = set(decoder.state_dict())
+    if dtype in FORMS:
+        swap({"text": decoder}, FORMS[dtype])
+    wanted = decoder.state_dict()
     state: dict[str, Tensor] = {}
     for place, tensor in stored.items():
         # Halves hold the rows of a table looked up: 11 bits, more than any quantised file has.
         kept = torch.float16 if place == EMBEDDING else torch.float32
-        values = _dequantised(path, raw, tensor, kept if dtype == torch.int8 else dtype)
-        state |= formed(place, values, dtype, keys)
+        values = _dequantised(path, raw, tensor, kept if dtype in FORMS else dtype)
+        state |= formed(place, values, dtype, wanted)
     decoder.load_state_dict(state, strict=True, assign=True)
     decoder.requires_grad_(False)
-    if dtype == torch.int8:
+    if dtype in FORMS:
         join_layers(decoder)
 
 

@@ -1,4 +1,4 @@
-"""Writes an int8 checkpoint: tensor by tensor, shard by shard, whole or not at all."""
+"""Writes a rounded checkpoint: tensor by tensor, shard by shard, whole or not at all."""
 
 from __future__ import annotations
 
@@ -10,43 +10,50 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from vlm.errors import CheckpointError, UsageError
-from vlm.quantize import swap_linears
 from vlm.weights.folder import INDEX, SINGLE, places, read_all, survey
-from vlm.weights.forms import MARK, SCALE, is_int8, rounded
+from vlm.weights.forms import MARKS, SCALE, Form, rounded, stored_form, swap
 from vlm.weights.names import EMBEDDING, HEAD, Place, hub_name
 
 SHARD = 1 << 30  # bytes; what memory holds at once
 _WEIGHTS = {".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".gguf", ".h5", ".msgpack"}
 
 
-def write_int8(
-    source: Path, out: Path, modules: Mapping[str, nn.Module], on_tensor: Callable[[int, int], None]
+def write_rounded(
+    source: Path,
+    out: Path,
+    modules: Mapping[str, nn.Module],
+    on_tensor: Callable[[int, int], None],
+    form: Form = "int8",
 ) -> None:
-    """Round a checkpoint's linear weights to int8.
+    """Round a checkpoint's linear weights.
 
     Args:
         source: a checkpoint folder in the Hub's format.
         out: must not be there; appears when everything is written.
         modules: "vision", "projector", "text" as the config has them, on the meta device.
         on_tensor: told (tensors done, tensors in all).
+        form: what weights become; int4 is the decoder's alone.
 
     Raises:
-        CheckpointError: the source can't be read, or is int8 already.
+        CheckpointError: the source can't be read, or is rounded already.
         UsageError: there is something at ``out``, or it can't be written.
     """
-    if is_int8(source):
-        raise CheckpointError(f"{source}: is int8 already; load it as it is")
+    already = stored_form(source)
+    if already is not None:
+        raise CheckpointError(
+            f"{source}: is {already} already; load it as it is, or round the checkpoint it was made from"
+        )
     if out.exists():
         raise UsageError(f"{out}: is there already; name a folder that is not")
     stored = places(source, survey(source), with_vision="vision" in modules)
     stored.pop(HEAD, None)
-    for module in modules.values():
-        swap_linears(module)
-    keys = {part: set(module.state_dict()) for part, module in modules.items()}
+    swap(modules, form)
+    wanted = {part: module.state_dict() for part, module in modules.items()}
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         beside = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
@@ -55,11 +62,11 @@ def write_int8(
     try:
         shards = _Shards(beside)
         for done, (_, place, tensor) in enumerate(read_all(stored), 1):
-            for where, values in _entries(place, tensor, keys):
+            for where, values in _entries(place, tensor, wanted[place.part]):
                 shards.add(hub_name(where, multimodal="vision" in modules), values)
             on_tensor(done, len(stored))
         shards.finish()
-        _copy_others(source, beside)
+        _copy_others(source, beside, form)
         beside.chmod(0o755)
         os.replace(beside, out)
     except OSError as error:
@@ -68,15 +75,16 @@ def write_int8(
         shutil.rmtree(beside, ignore_errors=True)
 
 
-def _entries(place: Place, tensor: Tensor, keys: Mapping[str, set[str]]) -> list[tuple[Place, Tensor]]:
+def _entries(place: Place, tensor: Tensor, wanted: Mapping[str, Tensor]) -> list[tuple[Place, Tensor]]:
     """What is stored in the place of a tensor."""
     layer = place.key.removesuffix(".weight")
     if place == EMBEDDING:
-        head = rounded("lm_head", tensor)
+        head = rounded("lm_head", tensor, torch.int8)
         return [(place, tensor), *((Place("text", key), values) for key, values in head.items())]
-    if f"{layer}{SCALE}" not in keys[place.part]:
+    if f"{layer}{SCALE}" not in wanted:
         return [(place, tensor)]
-    return [(Place(place.part, key), values) for key, values in rounded(layer, tensor).items()]
+    entries = rounded(layer, tensor, wanted[place.key].dtype)
+    return [(Place(place.part, key), values) for key, values in entries.items()]
 
 
 class _Shards:
@@ -116,11 +124,11 @@ class _Shards:
         self._held = {}
 
 
-def _copy_others(source: Path, out: Path) -> None:
+def _copy_others(source: Path, out: Path, form: Form) -> None:
     """Tokenizer, templates and configs; config.json says what became of the weights."""
     for file in sorted(source.iterdir()):
         if file.is_file() and file.suffix not in _WEIGHTS and file.name not in (INDEX, "config.json"):
             shutil.copyfile(file, out / file.name)
     config: dict[str, Any] = json.loads((source / "config.json").read_text(encoding="utf-8"))
-    config["quantization_config"] = MARK
+    config["quantization_config"] = MARKS[form]
     (out / "config.json").write_text(json.dumps(config, indent=2), encoding="utf-8")

@@ -7,9 +7,19 @@ import torch
 
 from tests.vlm.bench.subjects import SEEING, reading, seeing
 from vlm.bench import shapes
-from vlm.bench.shapes import Copies, Subject, Weights, fit, parameters, random_decoder, random_vision
+from vlm.bench.shapes import (
+    Copies,
+    Subject,
+    Weights,
+    fit,
+    parameters,
+    random_decoder,
+    random_vision,
+    weight_bytes,
+)
 from vlm.config import PRESETS
 from vlm.errors import UsageError
+from vlm.int4 import Int4Linear
 from vlm.quantize import Int8Linear
 
 
@@ -48,9 +58,18 @@ def test_int8_has_no_linear_layer_left() -> None:
     assert not any(tensor.is_meta for tensor in decoder.state_dict().values())
 
 
-def test_int4_is_of_checkpoints() -> None:
-    with pytest.raises(UsageError, match="--to int4"):
-        random_decoder(SEEING.text, Weights(keep=False), "int4")
+def test_int4_is_of_the_decoder() -> None:
+    decoder = random_decoder(SEEING.text, Weights(keep=False), "int4")
+    vision = random_vision(SEEING, Weights(keep=False), "int4")
+    forms = [{type(part) for part in module.modules()} for module in (decoder, vision)]
+    assert Int4Linear in forms[0] and Int4Linear not in forms[1] and Int8Linear in forms[1]
+    assert not any(torch.nn.Linear in held for held in forms)
+    assert not any(tensor.is_meta for tensor in decoder.state_dict().values())
+
+
+def test_beside_int4_layers_the_rest_is_int8() -> None:
+    assert weight_bytes(800, 100, "int4") == 500 + 100
+    assert weight_bytes(800, 100, "int8") == 900 and weight_bytes(800, 100, "bf16") == 1800
 
 
 def test_released_shapes_have_their_released_sizes() -> None:

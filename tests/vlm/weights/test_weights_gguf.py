@@ -20,6 +20,7 @@ from vlm.config import PRESETS
 from vlm.errors import CheckpointError
 from vlm.gemma import GemmaDecoder
 from vlm.gguf_header import read_header
+from vlm.int4 import INT4, Int4Linear, dequantised
 from vlm.weights import gguf_config, load_gguf_into
 
 WIDTH, VOCAB, FFN, LAYERS, HEADS, HEAD = 32, 40, 64, 7, 2, 32
@@ -264,6 +265,22 @@ def test_header_is_what_the_library_reads(tmp_path: Path) -> None:
         (t.name, tuple(reversed(t.shape.tolist())), int(t.tensor_type), t.data_offset, t.n_bytes)
         for t in reader.tensors
     ]  # fmt: skip
+
+
+def test_a_q4_0_file_keeps_its_very_numbers_in_int4(tmp_path: Path) -> None:
+    path = write(tmp_path / "m.gguf", weights(), kind=Kind.Q4_0)
+    wanted = loaded(path)
+    with torch.device("meta"):
+        decoder = GemmaDecoder(gguf_config(path).text)
+    load_gguf_into(decoder, path, dtype=INT4)
+    for key in ("self_attn.o_proj", "mlp.down_proj"):
+        layer = decoder.layers[3].get_submodule(key)
+        assert isinstance(layer, Int4Linear)
+        assert layer.weight is not None and layer.weight_scale is not None
+        stored = dequantised(layer.weight, layer.weight_scale)
+        torch.testing.assert_close(stored, wanted[f"layers.3.{key}.weight"], rtol=0, atol=0)
+    assert decoder.head is not None and decoder.embed_tokens.weight.dtype == torch.float16
+    assert decoder.logits(torch.randn(2, WIDTH)).isfinite().all()
 
 
 @pytest.mark.weights

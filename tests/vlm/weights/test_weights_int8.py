@@ -15,7 +15,7 @@ from safetensors import safe_open
 from vlm.engine import Engine, empty_modules, named_parts
 from vlm.errors import CheckpointError, UsageError
 from vlm.session import VLM
-from vlm.weights import is_int8, write_int8, writer
+from vlm.weights import stored_form, write_rounded, writer
 
 torch.set_num_threads(1)
 
@@ -33,7 +33,7 @@ def int8(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def written(source: Path, out: Path) -> Path:
     told = []
     config = Engine.load(source).config
-    write_int8(source, out, named_parts(*empty_modules(config)), lambda done, of: told.append((done, of)))
+    write_rounded(source, out, named_parts(*empty_modules(config)), lambda done, of: told.append((done, of)))
     assert told and told[-1][0] == told[-1][1] == len(told)
     return out
 
@@ -58,7 +58,7 @@ def test_int8_says_what_fp32_says(source: Path, int8: Path) -> None:
 
 
 def test_linear_weights_alone_are_int8(int8: Path) -> None:
-    assert is_int8(int8)
+    assert stored_form(int8) == "int8"
     with safe_open(int8 / "model.safetensors", "pt") as shard:
         kinds = {name: str(shard.get_slice(name).get_dtype()) for name in shard.keys()}  # noqa: SIM118
     assert kinds["language_model.model.layers.0.self_attn.q_proj.weight"] == "I8"
@@ -91,9 +91,9 @@ def test_another_scheme_is_refused(int8: Path, tmp_path: Path) -> None:
 def test_nothing_is_written_over_or_twice(source: Path, int8: Path, tmp_path: Path) -> None:
     modules = named_parts(*empty_modules(Engine.load(source).config))
     with pytest.raises(UsageError, match="there already"):
-        write_int8(source, int8, modules, lambda done, of: None)
+        write_rounded(source, int8, modules, lambda done, of: None)
     with pytest.raises(CheckpointError, match="int8 already"):
-        write_int8(int8, tmp_path / "again", modules, lambda done, of: None)
+        write_rounded(int8, tmp_path / "again", modules, lambda done, of: None)
 
 
 def test_a_write_that_fails_leaves_nothing(source: Path, tmp_path: Path) -> None:
@@ -102,7 +102,7 @@ def test_a_write_that_fails_leaves_nothing(source: Path, tmp_path: Path) -> None
 
     modules = named_parts(*empty_modules(Engine.load(source).config))
     with pytest.raises(UsageError, match="No space left"):
-        write_int8(source, tmp_path / "out", modules, full)
+        write_rounded(source, tmp_path / "out", modules, full)
     assert not list(tmp_path.iterdir())
 
 
