@@ -434,8 +434,8 @@ def _answer_to_json(answer: Answer) -> dict[str, Any]:
 
 def main() -> None:
     """Entry point of the ``vlm`` script."""
-    # Threads that wait spin for a tenth of a millisecond: beside other work, a spinning one takes the core that
-    # the one it waits for needs (a prompt took twice as long). Read by libgomp when torch is loaded.
+    # How long threads that wait may spin: beside other work, a spinning one takes the core that the one it
+    # waits for needs (a prompt took twice as long). Read by libgomp when torch is loaded.
     os.environ.setdefault("GOMP_SPINCOUNT", "20000")
     try:
         status = app(prog_name="vlm", standalone_mode=False)

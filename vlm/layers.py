@@ -175,7 +175,7 @@ class Attention(nn.Module):
         b, h, _, d = q.shape
         groups = k.shape[1]
         mixed: list[Tensor] = []
-        rows = zip(q.split(1), k.split(1), v.split(1), caches, strict=True)
+        rows = zip(*(torch.split(x, 1) for x in (q, k, v)), caches, strict=True)
         for q_1H1d, k_1G1d, v_1G1d, cache in rows:
             keys, values = cache.append(self.layer, k_1G1d, v_1G1d)
             cache.show(self.layer, q_1H1d, keys)

@@ -17,6 +17,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from typing import Self
@@ -25,6 +26,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from vlm.config import TextConfig
 from vlm.engine import Engine
 from vlm.errors import VlmError
 from vlm.generate import Generation, Scores, Token, chunks, decode_many
@@ -33,6 +35,7 @@ from vlm.prompt import PromptPlan
 from vlm.reuse import ReadPrompt, soft_of
 
 MOST = 16  # conversations decoded together
+SMALL = 1 << 18  # numbers in a weight, up to which a second core costs a step more than it brings
 PAUSE = 0.1  # seconds of reading after which those who are answering get a step
 
 
@@ -117,6 +120,24 @@ class SharedEngine(Engine):
             self.windows.encoded, self.windows.reused, self.prompts.read, self.prompts.reused,
             self.windows.nbytes + self.prompts.nbytes,
         )  # fmt: skip
+
+
+@contextmanager
+def _cores_for(config: TextConfig) -> Iterator[None]:
+    """One core for the steps of a very small model, whose hundreds of products take microseconds each.
+
+    Handing half of one to another thread and waiting for it takes longer, above all where that thread's
+    core is at something else. Holds for the process, in which nothing else computes meanwhile.
+    """
+    threads = torch.get_num_threads()
+    if threads == 1 or config.hidden_size * config.intermediate_size > SMALL:
+        yield
+        return
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 _END = None
@@ -282,7 +303,8 @@ class Worker:
         try:
             decoder = requests[0].generation.decoder
             caches = [request.generation.cache for request in requests]
-            scores = Scores.of_each(decode_many(decoder, last, caches))
+            with _cores_for(decoder.config):
+                scores = Scores.of_each(decode_many(decoder, last, caches))
         except Exception as error:  # the worker outlives whatever one step runs into
             self._decoding = []
             for request in requests:

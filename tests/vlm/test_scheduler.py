@@ -123,6 +123,27 @@ def test_short_prompts_are_read_together_while_that_is_quick(
     assert set(batches[:10]) == together  # who came later is still at it when the first ends
 
 
+def test_steps_of_a_very_small_model_keep_to_one_core(shared: VLM, monkeypatch: pytest.MonkeyPatch) -> None:
+    used: list[int] = []
+    logits = GemmaDecoder.logits
+
+    def noted(self: GemmaDecoder, hidden: Tensor) -> Tensor:
+        used.append(torch.get_num_threads())
+        return logits(self, hidden)
+
+    monkeypatch.setattr(GemmaDecoder, "logits", noted)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        shared.ask((), "What?", max_tokens=3)
+        monkeypatch.setattr("vlm.scheduler.SMALL", 0)
+        shared.ask((), "What?", max_tokens=3)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(threads)
+    assert used == [2, 1, 1, 2, 2, 2]  # a prompt is read by all
+
+
 def test_a_window_seen_before_waits_for_nobody(shared: VLM) -> None:
     first = engine_of(shared).encode([picture(3)])
     with busy(shared):

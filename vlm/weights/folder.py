@@ -24,7 +24,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from vlm.errors import CheckpointError
-from vlm.quantize import join_layers
+from vlm.quantize import join_layers, let_go
 from vlm.weights.forms import (
     FORMS,
     SCALE,
@@ -242,6 +242,8 @@ def _tensors(
             else from_rounded(place, tensor, scale, dtype, wanted[place.part])
         )
         states[place.part] |= entries
+        if place == EMBEDDING and dtype in FORMS:
+            let_go(tensor)  # a map: rows come back as they are looked up
     return states
 
 
