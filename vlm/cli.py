@@ -434,9 +434,6 @@ def _answer_to_json(answer: Answer) -> dict[str, Any]:
 
 def main() -> None:
     """Entry point of the ``vlm`` script."""
-    # How long threads that wait may spin: beside other work, a spinning one takes the core that the one it
-    # waits for needs (a prompt took twice as long). Read by libgomp when torch is loaded.
-    os.environ.setdefault("GOMP_SPINCOUNT", "20000")
     try:
         status = app(prog_name="vlm", standalone_mode=False)
         sys.stdout.flush()  # here, where a reader that went away is still expected
