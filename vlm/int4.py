@@ -21,14 +21,13 @@ Source: ggml ``quantize_row_q4_0_ref``; arXiv 2503.19786 section 2.3 (QAT).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import cache
-from typing import Self
 
 import torch
 from torch import Tensor, nn
 
-from vlm.quantize import let_go, linears, swap_linears, to_int8
+from vlm.processor import multiplies_bf16
+from vlm.quantize import RoundedLinear, let_go, linears, swap_linears, to_int8
 
 INT4: torch.dtype = torch.int4  # type: ignore[attr-defined]  # marks a model's form; torch's stubs lack it
 GROUP = 32  # weights that share a scale
@@ -80,55 +79,21 @@ def dequantised(nibbles_OH: Tensor, scale_OG: Tensor) -> Tensor:
     return groups.mul_(scale_OG[..., None].float()).flatten(1)
 
 
-class Int4Linear(nn.Module):
-    """A linear layer whose weight is 4 bits wide.
+class Int4Linear(RoundedLinear):
+    """A linear layer whose weight is 4 bits wide; its rows are of whole groups."""
 
-    As with ``Int8Linear`` the weight is packed for the processor at its first use, and the plain one is
-    let go then.
+    _packed: _Packed | None = None
 
-    Args:
-        inputs: width of a row, of whole groups.
-        outputs: width of a result.
-        bias: whether there is one.
-    """
+    def empty(self) -> tuple[Tensor, Tensor]:
+        """uint8 [out, in / 2] and float16 [out, in / 32]."""
+        assert divides(self.inputs), self.inputs
+        nibbles = torch.empty(self.outputs, self.inputs // 2, dtype=torch.uint8)
+        return nibbles, torch.empty(self.outputs, self.inputs // GROUP, dtype=torch.float16)
 
-    weight: Tensor | None
-    weight_scale: Tensor | None
-
-    def __init__(self, inputs: int, outputs: int, *, bias: bool = False) -> None:
-        super().__init__()
-        assert divides(inputs), inputs
-        self.inputs, self.outputs = inputs, outputs
-        self.register_buffer("weight", torch.empty(outputs, inputs // 2, dtype=torch.uint8))
-        self.register_buffer("weight_scale", torch.empty(outputs, inputs // GROUP, dtype=torch.float16))
-        self.bias = nn.Parameter(torch.empty(outputs), requires_grad=False) if bias else None
-        self._parts: list[Int4Linear] = [self]  # whose weights, one above the other, are packed
-        self._packed: _Packed | None = None
-
-    @classmethod
-    def of(cls, linear: nn.Linear) -> Self:
-        """The same layer in 4 bits."""
-        with torch.device("meta"):
-            made = cls(linear.in_features, linear.out_features)
-        made.weight, made.weight_scale = quantised4(linear.weight.detach())
-        if linear.bias is not None:
-            made.bias = nn.Parameter(linear.bias.detach().float(), requires_grad=False)
-        return made
-
-    @classmethod
-    def joined(cls, layers: Sequence[nn.Module]) -> Self:
-        """4-bit layers of one input as one product, their results side by side."""
-        parts = [layer for layer in layers if isinstance(layer, Int4Linear)]
-        assert len(parts) == len(layers), "only layers of one form are joined"
-        first = parts[0]
-        with torch.device("meta"):
-            made = cls(first.inputs, sum(layer.outputs for layer in parts))
-        made.weight = made.weight_scale = None
-        made._parts = parts
-        if first.bias is not None:
-            biases: list[Tensor] = [layer.bias for layer in parts if layer.bias is not None]
-            made.bias = nn.Parameter(torch.cat(biases), requires_grad=False)
-        return made
+    @staticmethod
+    def rounded(weight_OI: Tensor) -> tuple[Tensor, Tensor]:
+        """See ``quantised4``."""
+        return quantised4(weight_OI)
 
     def forward(self, x: Tensor) -> Tensor:
         """[..., in] to [..., out], float32."""
@@ -142,13 +107,10 @@ class Int4Linear(nn.Module):
         return product_TO.view(*x.shape[:-1], self.outputs)
 
     def _pack(self) -> _Packed:
-        weights = [part.weight for part in self._parts if part.weight is not None]
-        scales = [part.weight_scale for part in self._parts if part.weight_scale is not None]
+        weights, scales = self.take()
         self._packed = _Packed(torch.cat(weights), torch.cat(scales))
-        for part, weight in zip(self._parts, weights, strict=True):
-            part.weight = part.weight_scale = None
+        for weight in weights:
             let_go(weight)
-        self._parts = []
         return self._packed
 
 
@@ -211,12 +173,6 @@ def layout_is_known() -> bool:
         return False
     blocks = _unpacked(packed.view(2, GROUP, _COLUMNS // 2)).long() + OFFSET
     return torch.equal(blocks, values.view(2, _COLUMNS, GROUP).transpose(1, 2))
-
-
-@cache
-def multiplies_bf16() -> bool:
-    """Whether the processor has products of bf16; elsewhere they are slower than unpacking for each row."""
-    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
 
 
 def to_int4(module: nn.Module) -> None:

@@ -28,6 +28,8 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
+from vlm.processor import has_vnni
+
 LEVELS = 127  # of either sign
 TURNED = 64  # channels turned together at most: 128 halve the error again and cost twice the time
 _ROWS = 4096  # rows quantised at once: fp32 exists for these alone
@@ -88,11 +90,11 @@ def quantised(weight_OI: Tensor) -> tuple[Tensor, Tensor]:
     return out, scales
 
 
-class Int8Linear(nn.Module):
-    """A linear layer whose weight is int8, turned.
+class RoundedLinear(nn.Module):
+    """A linear layer whose weight is rounded.
 
     The weight is packed for the processor at its first use, and the plain one is let go then: a
-    checkpoint that holds int8 weights is mapped and not read before.
+    checkpoint that holds rounded weights is mapped and not read before.
 
     Args:
         inputs: width of a row.
@@ -106,24 +108,33 @@ class Int8Linear(nn.Module):
     def __init__(self, inputs: int, outputs: int, *, bias: bool = False) -> None:
         super().__init__()
         self.inputs, self.outputs = inputs, outputs
-        self.register_buffer("weight", torch.empty(outputs, inputs, dtype=torch.int8))
-        self.register_buffer("weight_scale", torch.empty(outputs))
+        weight, scale = self.empty()
+        self.register_buffer("weight", weight)
+        self.register_buffer("weight_scale", scale)
         self.bias = nn.Parameter(torch.empty(outputs), requires_grad=False) if bias else None
-        self._parts: list[Int8Linear] = [self]  # whose weights, one above the other, are packed
-        self._packed: _Fbgemm | _IntMm | None = None
+        self._parts: list[RoundedLinear] = [self]  # whose weights, one above the other, are packed
+
+    def empty(self) -> tuple[Tensor, Tensor]:
+        """A weight and its scales, to be filled."""
+        raise NotImplementedError
+
+    @staticmethod
+    def rounded(weight_OI: Tensor) -> tuple[Tensor, Tensor]:
+        """A weight in this form, and its scales."""
+        raise NotImplementedError
 
     @classmethod
     def from_weight(cls, weight_OI: Tensor) -> Self:
-        """A layer of this weight in int8, without bias."""
+        """A layer of this weight, rounded, without bias."""
         outputs, inputs = weight_OI.shape
         with torch.device("meta"):
             made = cls(inputs, outputs)
-        made.weight, made.weight_scale = quantised(weight_OI.detach())
+        made.weight, made.weight_scale = cls.rounded(weight_OI.detach())
         return made
 
     @classmethod
     def of(cls, linear: nn.Linear) -> Self:
-        """The same layer in int8."""
+        """The same layer, rounded."""
         made = cls.from_weight(linear.weight)
         if linear.bias is not None:
             made.bias = nn.Parameter(linear.bias.detach().float(), requires_grad=False)
@@ -131,18 +142,42 @@ class Int8Linear(nn.Module):
 
     @classmethod
     def joined(cls, layers: Sequence[nn.Module]) -> Self:
-        """Int8 layers of one input as one product, their results side by side."""
-        parts = [layer for layer in layers if isinstance(layer, Int8Linear)]
-        assert len(parts) == len(layers), "only int8 layers are joined"
+        """Layers of this form and of one input as one product, their results side by side."""
+        parts = [layer for layer in layers if isinstance(layer, cls)]
+        assert len(parts) == len(layers), "only layers of one form are joined"
         first = parts[0]
         with torch.device("meta"):
             made = cls(first.inputs, sum(layer.outputs for layer in parts))
         made.weight = made.weight_scale = None
-        made._parts = parts
+        made._parts = list(parts)
         if first.bias is not None:
             biases: list[Tensor] = [layer.bias for layer in parts if layer.bias is not None]
             made.bias = nn.Parameter(torch.cat(biases), requires_grad=False)
         return made
+
+    def take(self) -> tuple[list[Tensor], list[Tensor]]:
+        """The plain weights and scales of all parts, which are the caller's from now on."""
+        weights = [part.weight for part in self._parts if part.weight is not None]
+        scales = [part.weight_scale for part in self._parts if part.weight_scale is not None]
+        for part in self._parts:
+            part.weight = part.weight_scale = None
+        self._parts = []
+        return weights, scales
+
+
+class Int8Linear(RoundedLinear):
+    """A linear layer whose weight is int8, turned."""
+
+    _packed: _Fbgemm | _IntMm | None = None
+
+    def empty(self) -> tuple[Tensor, Tensor]:
+        """int8 [out, in] and float32 [out]."""
+        return torch.empty(self.outputs, self.inputs, dtype=torch.int8), torch.empty(self.outputs)
+
+    @staticmethod
+    def rounded(weight_OI: Tensor) -> tuple[Tensor, Tensor]:
+        """See ``quantised``."""
+        return quantised(weight_OI)
 
     def forward(self, x: Tensor) -> Tensor:
         """[..., in] to [..., out], float32."""
@@ -166,15 +201,12 @@ class Int8Linear(nn.Module):
         return product_TO.view(*x.shape[:-1], self.outputs)
 
     def _pack(self) -> _Fbgemm | _IntMm:
-        weights = [part.weight for part in self._parts if part.weight is not None]
-        scales = [part.weight_scale for part in self._parts if part.weight_scale is not None]
         kernel = _Fbgemm if fbgemm_works() else _IntMm
+        weights, scales = self.take()
         self._packed = kernel(_stacked(weights), _stacked(scales))
-        for part, weight in zip(self._parts, weights, strict=True):
-            part.weight = part.weight_scale = None
-            if kernel is _Fbgemm or len(weights) > 1:  # else the kernel holds the weight itself
+        if kernel is _Fbgemm or len(weights) > 1:  # else the kernel holds the weight itself
+            for weight in weights:
                 let_go(weight)
-        self._parts = []
         return self._packed
 
 
@@ -219,7 +251,7 @@ class _Fbgemm:
         finally:
             torch.backends.quantized.engine = held
         # Without VNNI, pairs of products are added in 16 bits; 7-bit activations keep them from overflowing.
-        self._narrow = not torch.cpu._is_vnni_supported()
+        self._narrow = not has_vnni()
 
     def __call__(self, unit_TI: Tensor) -> Tensor:
         return torch.ops.quantized.linear_dynamic(unit_TI, self._packed, self._narrow)
@@ -274,8 +306,9 @@ def swap_linears(module: nn.Module) -> None:
 
 def joined(layers: Sequence[nn.Module]) -> nn.Module:
     """Rounded layers of one input, and so of one form, as one product: their class knows how."""
-    form: Any = type(layers[0])
-    return form.joined(layers)
+    first = layers[0]
+    assert isinstance(first, RoundedLinear), type(first)
+    return type(first).joined(layers)
 
 
 def join_layers(module: nn.Module) -> None:

@@ -174,7 +174,7 @@ def verify(
         del peer
         gc.collect()
         tell("loading here")
-        ours = _Ours(Engine.load(path), chat)
+        ours = _Ours(Engine.load(path, dtype="fp32"), chat)
         rows = (*_prompt_rows(ours, cases, theirs), *_vision_rows(ours, cases[-1], theirs, tell))
         if all(row.passed is not False for row in rows if row.unit == "ids"):
             rows += tuple(_decoder_rows(ours, cases, theirs, tokens, tell))

@@ -15,11 +15,6 @@ HEADS, QUERIES = 2, 256  # at once: 4 MB of scores for 4096 patches
 MANY = 1024  # patches from which on it is quicker
 
 
-def has_bf16() -> bool:
-    """Whether this processor multiplies bf16 by itself."""
-    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-
-
 def attend_in_blocks(q_NHPd: Tensor, k_NHPd: Tensor, v_NHPd: Tensor) -> Tensor:
     """Full attention of every patch to every patch.
 

@@ -177,7 +177,7 @@ class Pair:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.engine = Engine.load(folder)
+        self.engine = Engine.load(folder, dtype="fp32")
         kind = Gemma3ForConditionalGeneration if self.engine.vision else Gemma3ForCausalLM
         self.model: Any = kind.from_pretrained(folder, dtype=torch.float32).eval()
         self.processor: Any = AutoProcessor.from_pretrained(folder) if self.engine.vision else None

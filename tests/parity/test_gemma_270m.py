@@ -39,7 +39,7 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def engine(file: Path) -> Engine:
-    return Engine.load(file)
+    return Engine.load(file, dtype="fp32")
 
 
 @pytest.fixture(scope="module")

@@ -213,7 +213,7 @@ def _start(reader: Reader, groups: list[torch.optim.Optimizer], path: Path) -> i
     optimisers) begins anew.
     """
     if path.is_dir():
-        engine = Engine.load(path)
+        engine = Engine.load(path, dtype="fp32")
         assert engine.vision is not None
         reader.vision.load_state_dict(engine.vision.state_dict())
         reader.decoder.load_state_dict(engine.decoder.state_dict())
