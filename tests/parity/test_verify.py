@@ -4,7 +4,6 @@ import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -18,6 +17,8 @@ from tests.parity.checkpoints import picture, save_multimodal, save_text
 from vlm.cli_verify import verify as command
 from vlm.engine import Engine
 from vlm.errors import CheckpointError, UsageError, VlmError
+from vlm.generate import Generation, Scores
+from vlm.precision import Dtype
 from vlm.verify import Report, Row, sample_picture, verify
 
 STAGES = [
@@ -134,8 +135,8 @@ def test_finds_a_defect(folder: Path, monkeypatch: pytest.MonkeyPatch, name: str
     change, stages = DEFECTS[name]
     load = Engine.load
 
-    def defective(path: Path) -> Engine:
-        engine = load(path)
+    def defective(path: Path, *, dtype: Dtype) -> Engine:
+        engine = load(path, dtype=dtype)
         change(engine)
         return engine
 
@@ -157,10 +158,10 @@ def test_finds_other_pixels(folder: Path, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_a_wrong_answer_tells_where_and_how_near(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def worse(self: Any, logits: torch.Tensor, history: list[int]) -> int:
-        return int(logits.topk(2).indices[1])
+    def worse(self: Generation, scores: Scores) -> int:
+        return int(scores.logits_V.topk(2).indices[1])
 
-    monkeypatch.setattr("vlm.verify.Sampler.pick", worse)
+    monkeypatch.setattr("vlm.verify.Generation._pick", worse)
     row = verify(folder, tokens=4).rows[-1]
     assert row.passed is False and row.difference
     assert row.detail.startswith("differs from token 1 on; transformers' two likeliest are ")
