@@ -110,6 +110,7 @@ def test_pages_of_a_pdf_come_one_by_one_and_fields_by_a_schema(app: Opened, tmp_
     app.page.locator("#schema textarea").fill(json.dumps(schema))
     app.page.locator("#read").click()
     app.page.locator("#document-table th", has_text="year").wait_for()
+    app.page.wait_for_function("!document.querySelector('#read').disabled")  # the reading has ended
     app.page.get_by_label("Answer to a question").check()
     app.page.get_by_label("Question", exact=True).last.fill("What does rye bread cost?")
     app.page.locator("#read").click()
