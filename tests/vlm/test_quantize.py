@@ -57,7 +57,7 @@ def test_a_product_is_that_of_the_linear_layer(count: int, bias: bool) -> None:
     x = rows(count, 640)
     x[:, 3] *= 40  # an outlier, which rounding a token with one scale would drown the others in
     layer = Int8Linear.of(linear)
-    assert error(layer(x), linear(x)) < 0.02
+    assert error(layer(x), linear(x)) < 0.03
     assert layer.weight is None  # only the packed copy is held
     assert layer(x.view(1, count, 640)).shape == (1, count, 256)
 
