@@ -38,5 +38,5 @@ def quantize(
     total = sum(len(module.state_dict()) for module in modules.values())
     with progress(f"to {to}", total) as advance:
         write_rounded(source, out, modules, lambda done, of: advance(), to.value)
-    before, after = (sum(f.stat().st_size for f in at.glob("*.safetensors")) / 1e9 for at in (source, out))
-    print(f"{printable(out)}: {after:.2f} GB of weights, from {before:.2f} GB")
+    before, after = (sum(f.stat().st_size for f in at.glob("*.safetensors")) / 1e6 for at in (source, out))
+    print(f"{printable(out)}: {after:,.1f} MB of weights, from {before:,.1f} MB")

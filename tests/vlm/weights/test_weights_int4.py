@@ -178,7 +178,7 @@ def test_the_command_writes_and_the_folder_answers(
 ) -> None:
     vlm = calls(capsys, monkeypatch, "quantize")
     said = vlm(source, tmp_path / "out", "--to", "int4")
-    assert said.code == 0 and "GB of weights" in said.out
+    assert said.code == 0 and "MB of weights" in said.out
     assert VLM.load(tmp_path / "out").engine.products == "int4"
     assert "load it as it is" in vlm(tmp_path / "out", tmp_path / "again", "--to", "int4").refused()
 

@@ -111,5 +111,5 @@ def test_the_command_writes_and_the_folder_answers(
 ) -> None:
     vlm = calls(capsys, monkeypatch, "quantize")
     said = vlm(source, tmp_path / "out")
-    assert said.code == 0 and "GB of weights" in said.out
+    assert said.code == 0 and "MB of weights" in said.out
     assert "there already" in vlm(source, tmp_path / "out").refused()
