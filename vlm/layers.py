@@ -170,7 +170,7 @@ class Attention(nn.Module):
         """One token of each of several conversations: [B, H, 1, head_dim].
 
         Row by row, so that every conversation keeps its own cache and short ones are not padded to the
-        longest. Keys laid side by side would make mini's step of sixteen a tenth faster.
+        longest.
         """
         b, h, _, d = q.shape
         groups = k.shape[1]

@@ -166,7 +166,7 @@ def verify(
     tokenizer = GemmaTokenizer.from_gguf(path) if gguf else GemmaTokenizer.from_folder(path)
     picture = load_image(image) if image is not None else sample_picture()
     cases = _cases(config, tokenizer, picture, question)
-    with _quiet(), torch.inference_mode():
+    with quiet_transformers(), torch.inference_mode():
         tell("loading into transformers")
         peer = _Peer(path, config)
         theirs = peer.run(cases, tokens, tell)
@@ -223,7 +223,7 @@ def _import_transformers() -> Any:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet_transformers() -> Iterator[None]:
     """transformers without its own bars and advice, which would mix with ours."""
     from transformers.utils import logging
 

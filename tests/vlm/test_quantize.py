@@ -9,7 +9,7 @@ from torch import Tensor, nn
 import vlm.quantize
 from tests.vlm.tiny import TINY, tiny_decoder
 from vlm.cache import KVCache
-from vlm.generate import decode_one, prefill
+from vlm.generate import decode_many, decode_one, prefill
 from vlm.masks import Queries
 from vlm.quantize import LEVELS, Int8Linear, fbgemm_works, hadamard, quantised, to_int8, turned
 
@@ -108,6 +108,19 @@ def test_one_token_at_a_time_is_the_whole_prompt_at_once() -> None:
     for token in ids:
         logits = decode_one(decoder, token, stepwise)
     assert error(logits, at_once) < 0.05
+
+
+def test_several_conversations_at_once_say_what_each_says_alone() -> None:
+    decoder = tiny_decoder()
+    to_int8(decoder)
+    together, alone = ([KVCache(TINY) for _ in range(3)] for _ in range(2))
+    for step in range(12):  # past the local window
+        tokens = [step + 1, step + 2, step + 3]
+        got = decode_many(decoder, tokens, together)
+        wanted = torch.stack(
+            [decode_one(decoder, token, cache) for token, cache in zip(tokens, alone, strict=True)]
+        )
+    assert error(got, wanted) < 0.05
 
 
 def test_the_best_tokens_have_exact_scores() -> None:

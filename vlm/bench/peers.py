@@ -6,8 +6,7 @@ fastest attention (SDPA, its default), no sampling machinery around a decode ste
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -18,6 +17,7 @@ from vlm.bench.shapes import Subject, Weights
 from vlm.config import ModelConfig, TextConfig
 from vlm.errors import CheckpointError, UsageError
 from vlm.masks import Span
+from vlm.verify import quiet_transformers
 
 PEERS = {"transformers": "fp32", "transformers-bf16": "bf16"}  # by their names after --against
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
@@ -34,22 +34,6 @@ def check_transformers() -> None:
         import transformers  # noqa: F401
     except ImportError as error:
         raise UsageError(f"--against transformers needs {error.name}: pip install 'vlm[bench]'") from None
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """transformers without its own bars and advice, which would mix with ours."""
-    from transformers.utils import logging
-
-    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(level)
-        if bars:
-            logging.enable_progress_bar()
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,7 +113,7 @@ def vision_peer(subject: Subject, weights: Weights, dtype: str) -> VisionPeer:
         text_config=transformers.Gemma3TextConfig(hidden_size=config.text.hidden_size),
         mm_tokens_per_image=config.mm_tokens_per_image,
     )
-    with quiet(), init_empty_weights(include_buffers=False):
+    with quiet_transformers(), init_empty_weights(include_buffers=False):
         tower = transformers.SiglipVisionModel(their.vision_config)
         projector = Gemma3MultiModalProjector(their)
     nested = any(key.startswith("vision_model.") for key in tower.state_dict())
@@ -153,7 +137,7 @@ def text_peer(subject: Subject, weights: Weights, dtype: str, *, images: bool) -
     from accelerate import init_empty_weights
 
     text = _text_config(subject.config.text)
-    with quiet(), init_empty_weights(include_buffers=False):
+    with quiet_transformers(), init_empty_weights(include_buffers=False):
         if images:
             whole = transformers.Gemma3Config(
                 text_config=text, vision_config=_vision_config(subject.config),
@@ -184,7 +168,7 @@ def loaded(subject: Subject, dtype: str) -> Any:
     vision = subject.config.vision is not None
     kind = transformers.Gemma3ForConditionalGeneration if vision else transformers.AutoModelForCausalLM
     try:
-        with quiet():
+        with quiet_transformers():
             return kind.from_pretrained(**source, dtype=_DTYPES[dtype]).eval()
     except Exception as error:  # it raises anything, and whatever it is, there is nothing to compare with
         first = str(error).strip().partition("\n")[0]
