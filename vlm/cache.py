@@ -36,11 +36,13 @@ class _Buffers:
     Slots ``[0, used)`` of every layer hold the positions ``[start, start + used)``.
     """
 
-    def __init__(self, config: TextConfig, layers: list[int], dtype: torch.dtype) -> None:
+    def __init__(
+        self, config: TextConfig, layers: list[int], dtype: torch.dtype, device: torch.device | None
+    ) -> None:
         self.start = 0
         self.used = 0
         self.capacity = 0
-        empty = torch.empty((1, config.num_key_value_heads, 0, config.head_dim), dtype=dtype)
+        empty = torch.empty((1, config.num_key_value_heads, 0, config.head_dim), dtype=dtype, device=device)
         self.keys = dict.fromkeys(layers, empty)
         self.values = dict.fromkeys(layers, empty)
 
@@ -82,9 +84,17 @@ class KVCache:
         config: shape of the decoder.
         dtype: of the stored keys and values.
         slack: tokens a local layer keeps beyond its window, for cheap cuts.
+        device: where they are stored; None is the processor's memory.
     """
 
-    def __init__(self, config: TextConfig, *, dtype: torch.dtype = torch.float32, slack: int = 256) -> None:
+    def __init__(
+        self,
+        config: TextConfig,
+        *,
+        dtype: torch.dtype = torch.float32,
+        slack: int = 256,
+        device: torch.device | None = None,
+    ) -> None:
         self.length = 0  # tokens held; the next token's position
         self.watch: Watch | None = None
         self._window = config.sliding_window
@@ -93,7 +103,7 @@ class KVCache:
         self._buffers: dict[LayerType, _Buffers] = {}
         for kind in dict.fromkeys(config.layer_types):
             layers = [i for i, k in enumerate(config.layer_types) if k == kind]
-            self._buffers[kind] = _Buffers(config, layers, dtype)
+            self._buffers[kind] = _Buffers(config, layers, dtype, device)
 
     def prepare(self, count: int) -> None:
         """Make room for ``count`` more tokens; fixes ``key_start`` for the step."""

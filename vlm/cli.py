@@ -32,6 +32,7 @@ from vlm.cli_model import (
 )
 from vlm.cli_options import (
     ApiKeyOption,
+    DeviceOption,
     DtypeOption,
     MaxTokensOption,
     MaxWindowsOption,
@@ -124,6 +125,7 @@ def ask(
     frames_by: Annotated[str, typer.Option(help="How they are chosen: time or scene.")] = "time",
     system: Annotated[str, typer.Option(help="Instructions put before the question.")] = "",
     dtype: DtypeOption = "auto",
+    device: DeviceOption = "auto",
     as_json: JsonOption = False,
     offline: OfflineOption = False,
 ) -> None:
@@ -134,7 +136,7 @@ def ask(
     """
     sources, question = _images_and_question(arguments)
     constraint = constraint_of(schema, regex, choice, grammar)
-    wanted = Wanted(model, url, api_key, dtype, offline)
+    wanted = Wanted(model, url, api_key, dtype, device, offline)
 
     with to_stay():  # these import torch
         from vlm.options import Options
@@ -188,6 +190,7 @@ def generate(
     choice: ChoiceOption = None,
     grammar: GrammarOption = None,
     dtype: DtypeOption = "auto",
+    device: DeviceOption = "auto",
     as_json: JsonOption = False,
     offline: OfflineOption = False,
 ) -> None:
@@ -203,7 +206,7 @@ def generate(
         policy=policy, max_windows=max_windows, max_tokens=max_tokens, sampling=sampling,
         constraint=constraint,
     )  # fmt: skip
-    vlm, status = _load(model, dtype, offline)
+    vlm, status = _load(model, dtype, device, offline)
     _print_answer(lambda: vlm.generate(prompt, images, options), status, as_json)
 
 
@@ -269,6 +272,7 @@ def ui(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0: a free one.")] = 7860,
     dtype: DtypeOption = "auto",
+    device: DeviceOption = "auto",
     offline: OfflineOption = False,
 ) -> None:
     """Open the demo in a browser."""
@@ -282,7 +286,7 @@ def ui(
     # The wheel carries demos/ inside the package; in the source tree it lies beside it.
     home = "vlm._demos" if find_spec("vlm._demos") else "demos"
     launch = import_module(f"{home}.app").launch
-    vlm, status = _load(model, dtype, offline)
+    vlm, status = _load(model, dtype, device, offline)
     status.clear()
     vlm.on_window = None  # the page shows what goes on, not the terminal
     launch(vlm, host=host, port=port)
@@ -398,8 +402,8 @@ def _save_image(image: Image.Image, path: Path) -> None:
         beside.unlink(missing_ok=True)
 
 
-def _load(model: str, dtype: str, offline: bool) -> tuple[VLM, Status]:
-    return load_here_with_status(Wanted(model, dtype=dtype, offline=offline))
+def _load(model: str, dtype: str, device: str, offline: bool) -> tuple[VLM, Status]:
+    return load_here_with_status(Wanted(model, dtype=dtype, device=device, offline=offline))
 
 
 def _print_answer(start: Callable[[], AnswerStream], status: Status, as_json: bool) -> AnswerStream:

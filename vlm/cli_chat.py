@@ -22,6 +22,7 @@ import typer
 from vlm.cli_model import Status, Wanted, load_with_status, say_why_ended, shown
 from vlm.cli_options import (
     ApiKeyOption,
+    DeviceOption,
     DtypeOption,
     MaxTokensOption,
     MaxWindowsOption,
@@ -71,6 +72,7 @@ def chat(
     seed: SeedOption = None,
     system: Annotated[str, typer.Option(help="Instructions put before the conversation.")] = "",
     dtype: DtypeOption = "auto",
+    device: DeviceOption = "auto",
     offline: OfflineOption = False,
 ) -> None:
     """Talk about images in the terminal; /help lists what can be typed.
@@ -83,7 +85,7 @@ def chat(
     sampling = Sampling(temperature=temperature, top_k=top_k, top_p=top_p, seed=seed)
     options = Options(policy=policy, max_windows=max_windows, max_tokens=max_tokens, sampling=sampling)
     waiting = [_Shown.of(name) for name in images or ()]
-    loaded, status = load_with_status(Wanted(model, url, api_key, dtype, offline))
+    loaded, status = load_with_status(Wanted(model, url, api_key, dtype, device, offline))
     status.clear()
     raise typer.Exit(_Terminal(Conversation(loaded, options, system, waiting), status).run())
 

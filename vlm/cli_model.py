@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from vlm.cli_options import MINI
 
@@ -83,6 +83,7 @@ class Wanted:
     url: str | None = None
     api_key: str | None = None
     dtype: str = "auto"
+    device: str = "auto"
     offline: bool = False
 
     @property
@@ -103,7 +104,8 @@ class Wanted:
         with to_stay():
             from vlm.session import VLM
 
-            return VLM.load(self.model or MINI, dtype=self.dtype, offline=self.offline)  # type: ignore[arg-type]
+            dtype: Any = self.dtype  # told by the loading if unknown
+            return VLM.load(self.model or MINI, dtype=dtype, device=self.device, offline=self.offline)
 
     def _found(self, url: str) -> Model:
         from vlm.errors import UsageError
@@ -111,8 +113,9 @@ class Wanted:
 
         if self.offline:
             raise UsageError("--offline and --url exclude each other: a server is not on this machine's disk")
-        if self.dtype != "auto":
-            raise UsageError("--dtype is of a model that is loaded here: leave it out with --url")
+        for option, value in (("--dtype", self.dtype), ("--device", self.device)):
+            if value != "auto":
+                raise UsageError(f"{option} is of a model that is loaded here: leave it out with --url")
         found = RemoteVLM(url, self.model, self.api_key)
         found.on_note = lambda what: print(f"vlm: {what}", file=sys.stderr)
         found.served  # noqa: B018 - asked now, so that a wrong key or name is told before any work

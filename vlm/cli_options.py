@@ -32,4 +32,7 @@ TopKOption = Annotated[int, typer.Option(min=0, help="Keep the k likeliest token
 TopPOption = Annotated[float, typer.Option(help="Keep the likeliest tokens of this probability.")]
 SeedOption = Annotated[int | None, typer.Option(min=0, max=2**63 - 1, help="Same seed, same text.")]
 OfflineOption = Annotated[bool, typer.Option("--offline", help="Use only what was downloaded before.")]
+DeviceOption = Annotated[
+    str, typer.Option(help="Where to compute: cpu, cuda, cuda:1, mps, or auto: a CUDA card if there is one.")
+]
 DtypeOption = Annotated[str, typer.Option(help="fp32, bf16, int8, int4, or auto: the fastest here.")]

@@ -15,7 +15,7 @@ import typer
 
 from vlm.cli_constraint import SchemaOption, constraint_of
 from vlm.cli_model import Wanted
-from vlm.cli_options import ApiKeyOption, DtypeOption, NamedModelOption, UrlOption
+from vlm.cli_options import ApiKeyOption, DeviceOption, DtypeOption, NamedModelOption, UrlOption
 
 if TYPE_CHECKING:
     from vlm.asking import Model
@@ -77,6 +77,7 @@ def read(
     ] = None,
     max_tokens: Annotated[int | None, typer.Option(min=1, help="Length of a window's text at most.")] = None,
     dtype: DtypeOption = "auto",
+    device: DeviceOption = "auto",
     offline: Annotated[bool, typer.Option("--offline", help="Use only what was downloaded before.")] = False,
 ) -> None:
     """Read documents: images, PDFs, folders of them, or - for standard input.
@@ -99,7 +100,7 @@ def read(
     if lasting:
         list_pages(lasting, sources)  # before anything slow: is it all there?
     with _Bar() as bar:
-        wanted = Wanted(model, url, api_key, dtype, offline)
+        wanted = Wanted(model, url, api_key, dtype, device, offline)
         bar.say(f"asking {url}" if url else f"loading {wanted.name}")
         vlm = wanted.load()
         sources = replace(sources, window_size=vlm.window_size)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import ipaddress
 import sys
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from vlm.cli_common import with_extra
-from vlm.cli_options import DtypeOption
+from vlm.cli_options import DeviceOption, DtypeOption
 
 if TYPE_CHECKING:
     from vlm.session import VLM
@@ -48,15 +48,22 @@ def serve(
         float, typer.Option(min=0.0, help="Seconds that running requests get when the server is stopped.")
     ] = 20.0,
     dtype: DtypeOption = "auto",
+    device: DeviceOption = "auto",
+    compile: Annotated[
+        bool,
+        typer.Option("--compile", help="Fuse operations: quicker on a GPU after minutes of first answers."),
+    ] = False,
     offline: Annotated[bool, typer.Option("--offline", help="Use only what was downloaded before.")] = False,
 ) -> None:
     """Serve a model over OpenAI's interface: http://127.0.0.1:8000/v1.
 
     Answers are greedy where a request names no temperature.
     """
+    from vlm.device import chosen_device
     from vlm.precision import checked_dtype
 
     checked_dtype(dtype)
+    chosen_device(device)
     with with_extra("server"):
         from vlm.server.limits import Limits
         from vlm.server.serve import Server, listening, url_of
@@ -81,7 +88,8 @@ def serve(
         api_key=api_key or None,
         image_domains=tuple(allow_image_domain or ()),
     )
-    service = Service(lambda: _shared(model, dtype, offline, max_running), settings)
+    loading: dict[str, Any] = {"dtype": dtype, "device": device, "compiled": compile, "offline": offline}
+    service = Service(lambda: _shared(model, max_running, loading), settings)
     server = Server(service)
     with listening(host, port) as listener:
         print(f"vlm: serving {settings.name} at {url_of(listener)}/v1", flush=True)
@@ -95,14 +103,13 @@ def serve(
         raise service.error
 
 
-def _shared(model: str, dtype: str, offline: bool, most: int) -> VLM:
+def _shared(model: str, most: int, loading: dict[str, Any]) -> VLM:
     """The model behind one worker that all requests share."""
     from vlm.engine import Engine
     from vlm.scheduler import SharedEngine
     from vlm.session import VLM
 
-    engine = Engine.load(model, dtype=dtype, offline=offline)  # type: ignore[arg-type]
-    return VLM(SharedEngine.over(engine, most))
+    return VLM(SharedEngine.over(Engine.load(model, **loading), most))
 
 
 def _close(model: VLM | None) -> None:

@@ -47,12 +47,19 @@ def vlm(
     projector_share: Annotated[
         float, typer.Option(min=0.0, max=1.0, help="Of the time, for the projector alone at the beginning.")
     ] = 0.0,
+    encoder_alone: Annotated[
+        float, typer.Option(min=0.0, max=1.0, help="Of the time, for the encoder alone at the beginning.")
+    ] = 0.0,
     rate: Annotated[
         float, typer.Option(min=0.01, max=1.0, help="Share of the full rates; less to finish a good model.")
     ] = 1.0,
     seed: SeedOption = 2,
 ) -> None:
     """Stage two: projector and decoder learn to answer."""
+    from vlm.errors import UsageError
+
+    if encoder_alone > 0 and encoder_share == 0:
+        raise UsageError("--encoder-alone needs --encoder-share: a frozen encoder learns nothing")
     with with_extra("train"):
         from vlm.training.checkpoint import write_skeleton
         from vlm.training.reader import ReaderStage, train_reader
@@ -61,7 +68,8 @@ def vlm(
         write_skeleton(folder)
         stage = ReaderStage(folder, start, out, minutes, seed=seed)
         stage = replace(stage, muon_rate=stage.muon_rate * rate, adam_rate=stage.adam_rate * rate)
-        train_reader(replace(stage, encoder_share=encoder_share, projector_share=projector_share))
+        stage = replace(stage, encoder_share=encoder_share, encoder_alone=encoder_alone)
+        train_reader(replace(stage, projector_share=projector_share))
 
 
 @train_app.command()

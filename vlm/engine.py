@@ -19,6 +19,7 @@ from torch.overrides import TorchFunctionMode
 from vlm.cache import KVCache
 from vlm.config import ModelConfig
 from vlm.constrain import Constraint
+from vlm.device import AUTO, chosen_device
 from vlm.errors import PromptError
 from vlm.gemma import GemmaDecoder
 from vlm.generate import Generation, Limits, Token, check_fits, prefill
@@ -101,26 +102,38 @@ class Engine:
     prompts: Prompts = field(default_factory=Prompts)  # prompts read before
 
     @classmethod
-    def load(cls, name: str | Path, *, dtype: Dtype = "auto", offline: bool = False) -> Self:
+    def load(
+        cls,
+        name: str | Path,
+        *,
+        dtype: Dtype = "auto",
+        device: str = AUTO,
+        compiled: bool = False,
+        offline: bool = False,
+    ) -> Self:
         """Load a Hub id, a folder, a ``.gguf`` file or ``mini``.
 
         Args:
             name: which.
             dtype: what to compute in: "fp32", "bf16", "int8", "int4", or "auto" for the fastest here.
+            device: where to compute: "cpu", "cuda", "cuda:1", "mps", or "auto": a CUDA card if there is one.
+            compiled: fuse what lies between the products with ``torch.compile``. The first answers take
+                minutes longer; meant for a server on a graphics card.
             offline: use only what was downloaded before.
 
         Raises:
-            UsageError: unknown dtype.
+            UsageError: unknown dtype or device, or they don't go together.
             HubError: the repository can't be had.
             CheckpointError: what was found is no complete Gemma 3 checkpoint.
         """
         wanted = checked_dtype(dtype)
+        place = chosen_device(device)
         started = time.perf_counter()
         path = resolve(str(name), offline=offline)
         gguf = path.suffix == ".gguf"
         config = gguf_config(path) if gguf else ModelConfig.from_folder(path)
         stored = stored_form(path) if wanted == "auto" and not gguf else None
-        products = stored or chosen_dtype(wanted, config.text)
+        products = chosen_dtype(stored or wanted, config.text, place)
         decoder, vision = empty_modules(config)
         if gguf:
             load_gguf_into(decoder, path, dtype=DTYPES[products])
@@ -128,6 +141,12 @@ class Engine:
         else:
             load_into(named_parts(decoder, vision), path, dtype=DTYPES[products])
             tokenizer = GemmaTokenizer.from_folder(path)
+        for part in (decoder, vision):
+            if part is not None:
+                part.to(place)
+        if compiled:
+            for part in [*decoder.layers, *([] if vision is None else [vision.encoder])]:
+                part.compile(dynamic=True)
         return cls(
             name=str(name), config=config, tokenizer=tokenizer, vision=vision and vision.eval(),
             decoder=decoder.eval(), dtype=torch.bfloat16 if products == "bf16" else torch.float32,
@@ -167,8 +186,8 @@ class Engine:
     @torch.inference_mode()
     def _encode(self, crops: Sequence[Image.Image]) -> Tensor:
         vision = self._vision_of("an image")
-        pixels_NCHW = to_pixels(crops, vision.encoder.config.image_size).to(self.dtype)
-        return vision(pixels_NCHW)
+        pixels_NCHW = to_pixels(crops, vision.encoder.config.image_size)
+        return vision(pixels_NCHW.to(self.decoder.device, self.dtype))
 
     @torch.inference_mode()
     def embed(self, plan: PromptPlan, soft_NTD: Tensor | None) -> Tensor:
@@ -194,7 +213,7 @@ class Engine:
 
     def new_cache(self) -> KVCache:
         """An empty cache for one conversation."""
-        return KVCache(self.config.text, dtype=self.dtype)
+        return KVCache(self.config.text, dtype=self.dtype, device=self.decoder.device)
 
     def start(
         self,

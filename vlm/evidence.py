@@ -117,25 +117,27 @@ class AttentionWatch:
         """Turn what waits into rows: the last token's keys are those of the ones before it, too."""
         if not self._waiting or self._positions is None:
             return
-        rows_NS = torch.zeros(len(self._waiting), len(self._positions))
+        device = next(iter(self._keys.values()))[0].device
+        positions = self._positions.to(device)
+        rows_NS = torch.zeros(len(self._waiting), len(positions), device=device)
         for layer, heads in self._heads.items():
             (k_1GKd, start), asked = self._keys[layer], [token[layer] for token in self._waiting]
             queries_HNd = torch.stack([q_1HTd[0, :, -1] for q_1HTd, _ in asked], dim=1).float()
-            ends_N1 = torch.tensor([[end - start] for _, end in asked])
+            ends_N1 = torch.tensor([[end - start] for _, end in asked], device=device)
             keys_GKd = k_1GKd[0]
-            slots_K = torch.arange(keys_GKd.shape[1])
+            slots_K = torch.arange(keys_GKd.shape[1], device=device)
             hidden_NK = slots_K >= ends_N1
             window = self._windows[layer]
             if window is not None:
                 hidden_NK |= slots_K < ends_N1 - window
-            at = self._positions - start
+            at = positions - start
             held = at >= 0  # a local layer may have left an image behind
             for head in heads:
                 scores_NK = queries_HNd[head] @ keys_GKd[head // self._groups].float().T * self._scale
                 weights_NK = scores_NK.masked_fill_(hidden_NK, -torch.inf).softmax(-1)
                 rows_NS[:, held] += weights_NK[:, at[held]]
         self._waiting.clear()
-        self._rows.append(rows_NS / sum(map(len, self._heads.values())))
+        self._rows.append(rows_NS.cpu() / sum(map(len, self._heads.values())))
 
 
 @dataclass(frozen=True)

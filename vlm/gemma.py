@@ -39,6 +39,11 @@ class GemmaDecoder(nn.Module):
         self.head: Int8Linear | None = None  # the embedding again, where products are int8
         self._inverse: dict[LayerType, Tensor] = {}
 
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        return self.embed_tokens.weight.device
+
     def quantise_head(self) -> None:
         """Give the tied head an int8 copy of the embedding, whose rows stay as they are."""
         self.head = Int8Linear.from_weight(self.embed_tokens.weight)
@@ -47,7 +52,7 @@ class GemmaDecoder(nn.Module):
         """Scaled embeddings of text ids: [B, T, hidden_size]. The factor is cast first."""
         dtype = self.norm.weight.dtype  # of the computation; an int8 model's rows stay as they are stored
         scale = torch.tensor(self.config.hidden_size**0.5, dtype=dtype)
-        return self.embed_tokens(ids_BT).to(dtype) * scale
+        return self.embed_tokens(ids_BT.to(self.device)).to(dtype) * scale
 
     def forward(self, hidden_BTD: Tensor, queries: Queries, cache: KVCache | None = None) -> Tensor:
         """Run one chunk of positions through all layers.
@@ -69,7 +74,7 @@ class GemmaDecoder(nn.Module):
         if cache is not None:
             cache.prepare(len(queries))
         inputs = {
-            kind: self.layer_inputs(kind, cache.key_start(kind) if cache else 0, queries, hidden_BTD.dtype)
+            kind: self.layer_inputs(kind, cache.key_start(kind) if cache else 0, queries, hidden_BTD)
             for kind in dict.fromkeys(self.config.layer_types)
         }
         for kind, layer in zip(self.config.layer_types, self.layers, strict=True):
@@ -90,7 +95,7 @@ class GemmaDecoder(nn.Module):
         for cache in caches:
             cache.prepare(1)
         inputs = {
-            kind: self._step_inputs(kind, caches, hidden_B1D.dtype)
+            kind: self._step_inputs(kind, caches, hidden_B1D)
             for kind in dict.fromkeys(self.config.layer_types)
         }
         for kind, layer in zip(self.config.layer_types, self.layers, strict=True):
@@ -99,27 +104,28 @@ class GemmaDecoder(nn.Module):
             cache.advance(1)
         return self.norm(hidden_B1D)
 
-    def _step_inputs(self, kind: LayerType, caches: Sequence[KVCache], dtype: torch.dtype) -> LayerInputs:
+    def _step_inputs(self, kind: LayerType, caches: Sequence[KVCache], hidden_B1D: Tensor) -> LayerInputs:
         """RoPE tables of one layer type, a row a conversation; a single token needs no mask."""
-        positions = torch.tensor([cache.length for cache in caches])
-        cos, sin = rope_tables(self._frequencies(kind), positions, dtype)
+        positions = torch.tensor([cache.length for cache in caches], device=hidden_B1D.device)
+        cos, sin = rope_tables(self._frequencies(kind, hidden_B1D.device), positions, hidden_B1D.dtype)
         return LayerInputs(cos[:, None, None], sin[:, None, None], None, causal=False)
 
-    def _frequencies(self, kind: LayerType) -> Tensor:
+    def _frequencies(self, kind: LayerType, device: torch.device) -> Tensor:
         if kind not in self._inverse:
-            self._inverse[kind] = inverse_frequencies(self.config, kind)
+            self._inverse[kind] = inverse_frequencies(self.config, kind).to(device)
         return self._inverse[kind]
 
     def layer_inputs(
-        self, kind: LayerType, key_start: int, queries: Queries, dtype: torch.dtype
+        self, kind: LayerType, key_start: int, queries: Queries, hidden_BTD: Tensor
     ) -> LayerInputs:
-        """RoPE tables and mask of one layer type for one chunk."""
-        positions = torch.arange(queries.start, queries.end)
-        cos, sin = rope_tables(self._frequencies(kind), positions, dtype)
+        """RoPE tables and mask of one layer type for one chunk, as its hidden states are kept."""
+        device = hidden_BTD.device
+        positions = torch.arange(queries.start, queries.end, device=device)
+        cos, sin = rope_tables(self._frequencies(kind, device), positions, hidden_BTD.dtype)
         window = window_of(kind, self.config.sliding_window)
         if is_plain_causal(queries, key_start, window):
             return LayerInputs(cos, sin, None, causal=True)
-        return LayerInputs(cos, sin, attention_mask(queries, key_start, window), causal=False)
+        return LayerInputs(cos, sin, attention_mask(queries, key_start, window, device), causal=False)
 
     def logits(self, hidden_BTD: Tensor) -> Tensor:
         """Scores over the vocabulary from the tied head: [..., vocab_size]."""

@@ -95,7 +95,11 @@ class Scores:
     @classmethod
     @torch.inference_mode()
     def of_each(cls, logits_BV: Tensor) -> list[Self]:
-        """Those of several conversations, by one operation for all where there can be one."""
+        """Those of several conversations, by one operation for all where there can be one.
+
+        A token is chosen by the processor, wherever its scores were computed.
+        """
+        logits_BV = logits_BV.cpu()
         logs_BV = logits_BV.float().log_softmax(-1)
         likeliest_B1 = logits_BV.argmax(-1, keepdim=True)
         logprobs = logs_BV.gather(-1, likeliest_B1)[:, 0].tolist()

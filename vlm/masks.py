@@ -36,9 +36,9 @@ class Queries:
         return self.end - self.start
 
 
-def span_ids(start: int, end: int, spans: Sequence[Span]) -> Tensor:
+def span_ids(start: int, end: int, spans: Sequence[Span], device: torch.device | None = None) -> Tensor:
     """Index of the span each position lies in, -1 for text: int64 [end - start]."""
-    ids = torch.full((end - start,), -1, dtype=torch.long)
+    ids = torch.full((end - start,), -1, dtype=torch.long, device=device)
     for index, span in enumerate(spans):
         low, high = max(span.start, start), min(span.end, end)
         if low < high:
@@ -46,13 +46,16 @@ def span_ids(start: int, end: int, spans: Sequence[Span]) -> Tensor:
     return ids
 
 
-def attention_mask(queries: Queries, key_start: int, window: int | None) -> Tensor | None:
+def attention_mask(
+    queries: Queries, key_start: int, window: int | None, device: torch.device | None = None
+) -> Tensor | None:
     """Mask of one chunk against the keys from ``key_start`` to the chunk's end.
 
     Args:
         queries: the positions computed now.
         key_start: absolute position of the first key held.
         window: how many tokens a local layer sees, itself included; None for a global layer.
+        device: of the mask; None is the processor.
 
     Returns:
         bool [queries, keys], True where a query may look; None where nothing is hidden from a
@@ -61,12 +64,12 @@ def attention_mask(queries: Queries, key_start: int, window: int | None) -> Tens
     keys = queries.end - key_start
     if len(queries) == 1 and (window is None or keys <= window):
         return None
-    query = torch.arange(queries.start, queries.end)[:, None]
-    key = torch.arange(key_start, queries.end)[None, :]
+    query = torch.arange(queries.start, queries.end, device=device)[:, None]
+    key = torch.arange(key_start, queries.end, device=device)[None, :]
     seen = key <= query
     if queries.spans:
-        query_span = span_ids(queries.start, queries.end, queries.spans)[:, None]
-        key_span = span_ids(key_start, queries.end, queries.spans)[None, :]
+        query_span = span_ids(queries.start, queries.end, queries.spans, device)[:, None]
+        key_span = span_ids(key_start, queries.end, queries.spans, device)[None, :]
         seen |= (query_span == key_span) & (query_span >= 0)
     if window is not None:
         seen &= key > query - window

@@ -1,9 +1,9 @@
 """In which numbers a model computes: what was asked for, or what is fastest here.
 
-``auto`` measures: a product of the decoder's own width, wide and narrow, in each form, a third of a second
-in all. On two cores with AVX512-VNNI int8 wins by 3 to 5; on a processor with tiles for bf16 it need not.
-Models of a few megabytes stay in fp32: there is nothing to win, and their answers are the same everywhere.
-int4 is for memory, not for speed, and is never chosen.
+On a graphics card ``auto`` is bf16. On a processor it measures: a product of the decoder's own width, wide
+and narrow, in each form, a third of a second in all. On two cores with AVX512-VNNI int8 wins by 3 to 5; on
+a processor with tiles for bf16 it need not. Models of a few megabytes stay in fp32: there is nothing to
+win, and their answers are the same everywhere. int4 is for memory, not for speed, and is never chosen.
 """
 
 from __future__ import annotations
@@ -43,10 +43,19 @@ def checked_dtype(name: str) -> Dtype:
     raise UsageError(f"unknown dtype {name!r}: use one of {', '.join(get_args(Dtype))}")
 
 
-def chosen_dtype(wanted: Dtype, config: TextConfig) -> Dtype:
-    """What to compute in; ``auto`` is measured."""
+def chosen_dtype(wanted: Dtype, config: TextConfig, device: torch.device | None = None) -> Dtype:
+    """What to compute in; ``auto`` is measured on a processor, and bf16 elsewhere.
+
+    Raises:
+        UsageError: a form that only a processor computes in.
+    """
+    elsewhere = device is not None and device.type != "cpu"
+    if elsewhere and wanted in ("int8", "int4"):
+        raise UsageError(f"{wanted} computes on a CPU only: use --dtype bf16 or --device cpu")
     if wanted != "auto":
         return wanted
+    if elsewhere:
+        return "bf16"
     if 3 * config.num_hidden_layers * config.hidden_size * config.intermediate_size < SMALL:
         return "fp32"
     return fastest(seconds_by_dtype(config))

@@ -18,6 +18,7 @@ from pan_and_scan.image import ImageSource
 from vlm.answer import Answer, AnswerStream, SaidToken, UsedWindow
 from vlm.answering import Looked, Prompt, alone, answer_in_pieces, trimmed
 from vlm.asking import Images, Message, as_list, question_about
+from vlm.device import AUTO
 from vlm.engine import Engine
 from vlm.errors import PromptError, UsageError
 from vlm.evidence import Place, worth_a_look
@@ -62,14 +63,22 @@ class VLM:
         self.on_window = on_window  # told (windows encoded, windows in all) while images are read
 
     @classmethod
-    def load(cls, name_or_path: str | Path = "mini", *, dtype: Dtype = "auto", offline: bool = False) -> Self:
+    def load(
+        cls,
+        name_or_path: str | Path = "mini",
+        *,
+        dtype: Dtype = "auto",
+        device: str = AUTO,
+        offline: bool = False,
+    ) -> Self:
         """Load a Hub id, a folder, a ``.gguf`` file or the embedded ``mini``.
 
         Raises:
+            UsageError: unknown dtype or device, or they don't go together.
             HubError: the repository can't be had.
             CheckpointError: what was found is no complete Gemma 3 checkpoint.
         """
-        return cls(Engine.load(name_or_path, dtype=dtype, offline=offline))
+        return cls(Engine.load(name_or_path, dtype=dtype, device=device, offline=offline))
 
     def ask(self, images: Images, question: str, options: Options | None = None, **changes: Any) -> Answer:
         """Answer a question about one image or several.

@@ -112,8 +112,8 @@ def no_span(engine: Engine) -> None:
     object.__setattr__(
         decoder,
         "layer_inputs",
-        lambda kind, start, queries, dtype: inputs(
-            kind, start, type(queries)(queries.start, queries.end), dtype
+        lambda kind, start, queries, hidden: inputs(
+            kind, start, type(queries)(queries.start, queries.end), hidden
         ),
     )
 

@@ -56,9 +56,9 @@ class CountingDecoder(GemmaDecoder):
         self.heads: list[int] = []
 
     def layer_inputs(
-        self, kind: LayerType, key_start: int, queries: Queries, dtype: torch.dtype
+        self, kind: LayerType, key_start: int, queries: Queries, hidden_BTD: Tensor
     ) -> LayerInputs:
-        inputs = super().layer_inputs(kind, key_start, queries, dtype)
+        inputs = super().layer_inputs(kind, key_start, queries, hidden_BTD)
         if inputs.mask is not None:
             self.masks[kind].append(tuple(inputs.mask.shape))
         return inputs

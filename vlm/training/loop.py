@@ -165,7 +165,8 @@ class Loop(Generic[BatchT]):
         set_rates(self.groups, rate_factor(self.done))
         with self._autocast():
             found = losses(batch)
-        total = torch.stack([weight * found[name] for name, weight in self.weights.items()]).sum()
+        weighted = [weight * found[name] for name, weight in self.weights.items() if name in found]
+        total = torch.stack(weighted).sum()
         for optimizer in self.groups:
             optimizer.zero_grad(set_to_none=True)
         total.backward()  # type: ignore[no-untyped-call]

@@ -26,6 +26,7 @@ from vlm.evidence import default_heads
 from vlm.gemma import GemmaDecoder
 from vlm.layers import DecoderLayer, LayerInputs
 from vlm.masks import Queries
+from vlm.rope import rotate
 from vlm.training.encoder import EncoderHeads, as_pixels
 from vlm.training.examples import IGNORED, LAYOUTS, Batch, BatchMaker, Layout, ReaderBatches
 from vlm.training.loop import Loop, RunLog, load_optimizers, load_state, optimizers, save_state
@@ -44,16 +45,27 @@ class AttentionTap:
         self.seen = (arguments[0], arguments[1])
 
     def log_weights(self, head: int, rows_BT: Tensor) -> Tensor:
-        """Log attention of one head at the chosen positions: [rows, T]."""
+        """Log attention of one head at the chosen positions: [rows, T].
+
+        Only this head is computed, and only the chosen rows of its scores are kept: they are a tenth.
+        """
         assert self.seen is not None
         hidden, inputs = self.seen
         attention = self.layer.self_attn
-        q, k, _ = attention.project(self.layer.input_layernorm(hidden), inputs)
-        group = head * k.shape[1] // q.shape[1]
-        scores = (q[:, head] @ k[:, group].transpose(1, 2)).float() * attention.scale  # [B, T, T]
+        heads, groups = attention.counts
+        normed_BTD = self.layer.input_layernorm(hidden)
+
+        def of_head(product: nn.Linear, index: int) -> Tensor:
+            size = attention.head_dim
+            return F.linear(normed_BTD, product.weight[index * size : (index + 1) * size])
+
+        q_BTd = rotate(attention.q_norm(of_head(attention.q_proj, head)), inputs.cos_Td, inputs.sin_Td)
+        k_BTd = of_head(attention.k_proj, head * groups // heads)
+        k_BTd = rotate(attention.k_norm(k_BTd), inputs.cos_Td, inputs.sin_Td)
+        scores = (q_BTd @ k_BTd.transpose(1, 2))[rows_BT].float() * attention.scale
         t = scores.shape[-1]
         mask = inputs.mask if inputs.mask is not None else torch.ones(t, t, dtype=torch.bool).tril()
-        return scores.masked_fill(~mask, -1e4)[rows_BT].log_softmax(-1)
+        return scores.masked_fill(~mask[rows_BT.nonzero()[:, 1]], -1e4).log_softmax(-1)
 
 
 @dataclass(frozen=True)
@@ -64,10 +76,11 @@ class ReaderStage:
     start: Path  # encoder.pt of stage one, or a reader.pt or an exported folder to go on from
     out: Path
     minutes: float
-    muon_rate: float = 0.02
-    adam_rate: float = 3e-3
+    muon_rate: float = 0.012
+    adam_rate: float = 1.8e-3
     encoder_share: float = 0.0  # of those rates for the encoder; 0: frozen
     projector_share: float = 0.0  # of the time in which the projector learns alone, before the decoder joins
+    encoder_alone: float = 0.0  # of the time in which the encoder learns alone, at a third of the cost
     guide_weight: float = 0.3
     contrast_weight: float = 0.1
     seed: int = 2
@@ -89,12 +102,33 @@ class Reader(nn.Module):
         self.guided = default_heads(config)  # those that learn where to look
         self.taps = [AttentionTap(cast(DecoderLayer, self.decoder.layers[layer])) for layer, _ in self.guided]
 
-    def losses(self, batch: Batch) -> dict[str, Tensor]:
-        """Answer loss, guide loss, dense loss, and the share of answer tokens guessed right."""
+    def losses(self, batch: Batch, encoder_alone: bool = False) -> dict[str, Tensor]:
+        """Answer loss, guide loss, dense loss, and the share of answer tokens guessed right.
+
+        Args:
+            batch: conversations about pages.
+            encoder_alone: leave out the decoder and what it says.
+        """
         # Plain products: over 256 patches their backward takes half the time of the fused kernel's. The
         # decoder keeps the fused one, which wins where rows are longer.
         with sdpa_kernel(SDPBackend.MATH):
             patches = self.vision.encoder(as_pixels(batch.pixels))
+        found = {} if encoder_alone else self._answered(batch, patches)
+        if self.vision.encoder.embeddings.patch_embedding.weight.requires_grad:
+            found |= self._seen(batch, patches)  # a frozen encoder learns nothing from its own losses
+        return found
+
+    def _seen(self, batch: Batch, patches: Tensor) -> dict[str, Tensor]:
+        """Losses of the encoder: characters and shapes of the pooled patches, page against text."""
+        pooled_NTD = self.vision.projector.pool(patches)
+        dense, named = self.heads.dense_loss(pooled_NTD, batch.slots)
+        b = batch.ids.shape[0]
+        first_windows = pooled_NTD.view(b, -1, *pooled_NTD.shape[1:])[:, 0]
+        contrast = self.heads.contrast_loss(first_windows, batch.texts)
+        return {"dense": dense, "named": named, "contrast": contrast}
+
+    def _answered(self, batch: Batch, patches: Tensor) -> dict[str, Tensor]:
+        """Losses of the decoder."""
         soft = self.vision.projector(patches)
         b, t = batch.ids.shape
         soft_BSD = soft.view(b, -1, soft.shape[-1])
@@ -106,18 +140,11 @@ class Reader(nn.Module):
         logits = self.decoder.logits(hidden[answers]).float()
         wanted = batch.labels[answers]
         weights = batch.weights[answers] / batch.weights.sum()
-        found = {
+        return {
             "answer": (F.cross_entropy(logits, wanted, reduction="none") * weights).sum(),
             "guide": self._guide(batch, image_at),
             "accuracy": ((logits.argmax(-1) == wanted) * weights).sum(),
         }
-        if not self.vision.encoder.embeddings.patch_embedding.weight.requires_grad:
-            return found  # a frozen encoder learns nothing from its own losses
-        pooled_NTD = self.vision.projector.pool(patches)
-        found["dense"], found["named"] = self.heads.dense_loss(pooled_NTD, batch.slots)
-        first_windows = pooled_NTD.view(b, -1, *pooled_NTD.shape[1:])[:, 0]
-        found["contrast"] = self.heads.contrast_loss(first_windows, batch.texts)
-        return found
 
     def _guide(self, batch: Batch, image_at: Tensor) -> Tensor:
         """How far the guided heads look from the soft tokens of the next character."""
@@ -163,8 +190,10 @@ def train_reader(stage: ReaderStage) -> Reader:
         vision.encoder.requires_grad_(False)
         reader.heads.requires_grad_(False)
     step = _start(reader, groups, stage.start)
-    for layer in [*decoder.layers, *vision.encoder.encoder.layers]:
-        layer.compile(dynamic=True)  # fuses the norms and what lies between the products
+    # Fuses the norms and what lies between the products. The encoder as a whole, which gains a fifth;
+    # the decoder layer by layer, because of the taps.
+    for part in [vision.encoder, *decoder.layers, decoder.norm]:
+        part.compile(dynamic=True)
     log = RunLog(stage.out / "reader.jsonl")
     name = "encoder and decoder" if stage.encoder_share > 0 else "decoder, encoder frozen"
     log.write(
@@ -177,7 +206,7 @@ def train_reader(stage: ReaderStage) -> Reader:
     pages = ReaderBatches("train", stage.folder, stage.seed + step, stage.layouts)
     # Spawned, not forked: the typesetter's threads of this process would be missing in a fork.
     loader = DataLoader(
-        pages, batch_size=None, num_workers=1, prefetch_factor=4, multiprocessing_context="spawn"
+        pages, batch_size=None, num_workers=1, prefetch_factor=16, multiprocessing_context="spawn"
     )
     pending = iter(loader)
     batches = itertools.chain([next(pending)], pending)  # its start is not training time
@@ -190,7 +219,7 @@ def train_reader(stage: ReaderStage) -> Reader:
 
     def losses(batch: Batch) -> dict[str, Tensor]:
         decoder.requires_grad_(loop.done >= stage.projector_share)
-        return reader.losses(batch)
+        return reader.losses(batch, encoder_alone=loop.done < stage.encoder_alone)
 
     loop.run(batches, losses, lambda: reader.losses(check), save)
     return reader

@@ -47,9 +47,9 @@ class Scenes:
         self.text = self.typesetter.text
         self.templates = templates_of(split)
         self._kinds: tuple[tuple[float, Callable[[Scene], Page | None]], ...] = (
-            (28, self.lines),
-            (44, self.document),
-            (12, self.shapes),
+            (26, self.lines),
+            (42, self.document),
+            (16, self.shapes),
             (16, self.chart),
         )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import cast
 
 import pytest
 import torch
@@ -12,12 +13,15 @@ import torch
 pytest.importorskip("fontTools")
 pytest.importorskip("open_clip")
 
+from vlm.gemma import GemmaDecoder
+from vlm.layers import DecoderLayer
+from vlm.masks import Queries, Span
 from vlm.session import VLM
 from vlm.training.checkpoint import write_skeleton, write_weights
 from vlm.training.encoder import EncoderStage, train_encoder
 from vlm.training.fonts import find_fonts
 from vlm.training.loop import rate_factor
-from vlm.training.reader import Layout, ReaderStage, load_reader, train_reader
+from vlm.training.reader import AttentionTap, Layout, ReaderStage, load_reader, train_reader
 
 pytestmark = [
     pytest.mark.slow,
@@ -55,10 +59,13 @@ def _encoder_of(path: Path) -> dict[str, torch.Tensor]:
     return {k.removeprefix(prefix): v for k, v in state["reader"].items() if k.startswith(prefix)}
 
 
-def _stage(start: Path, out: Path, share: float, projector_share: float = 0.0) -> ReaderStage:
+def _stage(
+    start: Path, out: Path, share: float, projector_share: float = 0.0, alone: float = 0.0
+) -> ReaderStage:
     write_skeleton(out / "mini")
     return ReaderStage(
         projector_share=projector_share,
+        encoder_alone=alone,
         folder=out / "mini",
         start=start,
         out=out,
@@ -100,6 +107,39 @@ def test_the_projector_learns_alone_first(encoder_state: Path, tmp_path: Path) -
         before["vision.projector.mm_input_projection_weight"],
         after["vision.projector.mm_input_projection_weight"],
     )
+
+
+def test_the_encoder_learns_alone_first(encoder_state: Path, tmp_path: Path) -> None:
+    train_reader(_stage(encoder_state, tmp_path / "a", 0.5))
+    start = tmp_path / "a" / "reader.pt"
+    train_reader(_stage(start, tmp_path / "b", 0.5, alone=1.0))
+    before, after = (
+        torch.load(path, weights_only=True)["reader"] for path in (start, tmp_path / "b" / "reader.pt")
+    )
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert changed and all(name.startswith(("vision.encoder.", "heads.")) for name in changed), changed
+
+
+def test_a_tap_computes_the_attention_of_its_head(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    decoder = GemmaDecoder(write_skeleton(tmp_path).text)
+    layer = cast(DecoderLayer, decoder.layers[1])
+    for norm in (layer.self_attn.q_norm, layer.self_attn.k_norm, layer.input_layernorm):
+        torch.nn.init.normal_(norm.weight, std=0.1)
+    tap = AttentionTap(layer)
+    hidden = torch.randn(2, 7, decoder.config.hidden_size)
+    decoder(hidden, Queries(0, 7, (Span(1, 4),)))
+    rows = torch.zeros(2, 7, dtype=torch.bool)
+    rows[0, 2] = rows[1, 5] = rows[1, 6] = True
+
+    assert tap.seen is not None
+    seen, inputs = tap.seen
+    q, k, _ = layer.self_attn.project(layer.input_layernorm(seen), inputs)
+    for head in range(q.shape[1]):
+        scores = q[:, head] @ k[:, head // (q.shape[1] // k.shape[1])].transpose(1, 2) * layer.self_attn.scale
+        mask = inputs.mask if inputs.mask is not None else torch.ones(7, 7, dtype=torch.bool).tril()
+        whole = scores.masked_fill(~mask, -torch.inf).softmax(-1)
+        torch.testing.assert_close(tap.log_weights(head, rows).exp(), whole[rows])
 
 
 def test_joint_stage_moves_the_encoder_and_goes_on_frozen(encoder_state: Path, tmp_path: Path) -> None:
