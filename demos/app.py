@@ -15,6 +15,7 @@ import shutil
 import signal
 import socket
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ from .conversation import Conversation
 from .documents_tab import documents_tab
 from .draw_images import FOLDER
 from .look import CSS, JS, Headers, theme
+from .models import Load, Models
 from .wiring import QUICK, uploads
 
 MAX_UPLOAD = "32mb"
@@ -41,26 +43,30 @@ SESSIONS = 200  # whose state is held; the one that was idle longest goes
 KEPT_SECONDS = 3600  # an upload's life
 
 
-def build_app(vlm: VLM) -> gr.Blocks:
-    """The page for a loaded model."""
+def build_app(models: Models) -> gr.Blocks:
+    """The page for loaded models."""
     gr.set_static_paths([FOLDER])  # the examples: shown from where they are, never deleted
     with gr.Blocks(title="vlm", analytics_enabled=False, delete_cache=(KEPT_SECONDS, KEPT_SECONDS)) as page:
-        name = _plain(Path(vlm.engine.name).name)
-        gr.Markdown(f"# vlm\nAsk about images, see what the model saw. Model: {name}", elem_id="head")
+        head = gr.Markdown(_head(models.first_name), elem_id="head")
         with gr.Tabs() as tabs:
             with gr.Tab("Chat", id="chat"):
-                chat = chat_tab(vlm, page)
+                chat = chat_tab(models, page)
             with gr.Tab("Compare", id="compare"):
-                comparison = compare_tab(vlm, chat.settings)
+                comparison = compare_tab(models, chat.settings)
             with gr.Tab("Documents", id="documents"):
-                documents_tab(vlm, chat.settings)
+                documents_tab(models, chat.settings)
         handed = chat.compare.click(
             _hand_over, chat.talk, [tabs, comparison.image, comparison.question], **QUICK
         )
         comparison.after(handed)
-    shared = isinstance(vlm.engine, SharedEngine)
+        chat.settings[0].change(_head, chat.settings[0], head, **QUICK)
+    shared = isinstance(models.get(models.first_name).engine, SharedEngine)
     page.queue(max_size=WAITING, default_concurrency_limit=AT_ONCE if shared else 1, api_open=False)
     return page
+
+
+def _head(model: str) -> str:
+    return f"# vlm\nAsk about images, see what the model saw. Model: {_plain(Path(model).name)}"
 
 
 def _hand_over(talk: Conversation | None) -> list[Any]:
@@ -74,11 +80,11 @@ def _hand_over(talk: Conversation | None) -> list[Any]:
     return [gr.Tabs(selected="compare"), last.path, question]
 
 
-def serve(vlm: VLM, *, host: str = "127.0.0.1", port: int = 7860) -> gr.Blocks:
+def serve(models: Models | VLM, *, host: str = "127.0.0.1", port: int = 7860) -> gr.Blocks:
     """Start the page and return at once; ``local_url`` of the result says where it is.
 
     Args:
-        vlm: the model that answers; a ``SharedEngine`` answers several people at once.
+        models: that answer; over a ``SharedEngine`` several people at once.
         host: address to listen on.
         port: 0 takes a free one.
 
@@ -87,7 +93,7 @@ def serve(vlm: VLM, *, host: str = "127.0.0.1", port: int = 7860) -> gr.Blocks:
     """
     port = _bindable(host, port)
     _own_uploads()
-    page = build_app(vlm)
+    page = build_app(Models(models) if isinstance(models, VLM) else models)
     page.launch(
         server_name=host,
         server_port=port,
@@ -111,14 +117,26 @@ def serve(vlm: VLM, *, host: str = "127.0.0.1", port: int = 7860) -> gr.Blocks:
     return page
 
 
-def launch(vlm: VLM, *, host: str, port: int) -> None:
-    """Serve the page until Ctrl-C; several people at once."""
-    if type(vlm.engine) is Engine:
-        vlm = VLM(SharedEngine.over(vlm.engine))
-    page = serve(vlm, host=host, port=port)
+def launch(vlm: VLM, *, host: str, port: int, others: Sequence[str] = (), load: Load | None = None) -> None:
+    """Serve the page until Ctrl-C; several people at once.
+
+    Args:
+        vlm: the model that answers unless another is chosen.
+        host: address to listen on.
+        port: 0 takes a free one.
+        others: names of models that may be chosen.
+        load: loads one of them.
+    """
+    models = Models(_shared(vlm), others, None if load is None else lambda name: _shared(load(name)))
+    page = serve(models, host=host, port=port)
     signal.signal(signal.SIGTERM, _terminated)
     print(f"vlm: open {page.local_url} (Ctrl-C ends it)", flush=True)
     page.block_thread()
+
+
+def _shared(vlm: VLM) -> VLM:
+    """A model for several people at once."""
+    return VLM(SharedEngine.over(vlm.engine)) if type(vlm.engine) is Engine else vlm
 
 
 def _own_uploads() -> None:

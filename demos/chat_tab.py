@@ -10,12 +10,12 @@ from typing import Any, NamedTuple
 import gradio as gr
 
 from pan_and_scan import MAX_WINDOWS
-from vlm.session import VLM
 
 from .conversation import Ask, Conversation, respond
 from .draw_images import FOLDER
 from .handlers import POLICIES, Settings
 from .history import Kept, choices, from_json, to_json, with_conversation, without
+from .models import Models
 from .page_picker import PagePicker
 from .pictures import SUFFIXES, Picture
 from .wiring import (
@@ -23,8 +23,10 @@ from .wiring import (
     LONG,
     QUICK,
     REFUSED,
+    Chosen,
     empty_panel,
     filled_panel,
+    loading,
     panel,
     refusal,
     uploads,
@@ -41,7 +43,7 @@ class Chat(NamedTuple):
     compare: Any  # button: the same question under each policy
 
 
-def chat_tab(vlm: VLM, page: gr.Blocks) -> Chat:
+def chat_tab(models: Models, page: gr.Blocks) -> Chat:
     """Lay the tab out and wire it."""
     talk = gr.State(None, time_to_live=3600)
     kept = gr.BrowserState([], storage_key="vlm-conversations", secret="vlm-conversations")
@@ -55,7 +57,7 @@ def chat_tab(vlm: VLM, page: gr.Blocks) -> Chat:
                 new = gr.Button("New conversation", size="sm", min_width=120)
                 compare = gr.Button("Compare policies on this", size="sm", min_width=120)
             camera = _camera()
-            settings = settings_side()
+            settings = settings_side(models)
             with gr.Accordion("Earlier conversations, kept in this browser", open=False, elem_classes="late"):
                 listed = gr.Radio([], label="Conversations", show_label=False, elem_id="kept")
                 with gr.Row(elem_classes="keep"):
@@ -64,7 +66,7 @@ def chat_tab(vlm: VLM, page: gr.Blocks) -> Chat:
         with gr.Column(scale=5, min_width=320):
             saw = panel()
     shown = [chat, box, talk, status, *saw]
-    asking = _Asking(vlm)
+    asking = _Asking(models)
     running = [
         box.submit(asking.new, [box, picker.pages, talk, *settings], shown, **LONG),
         chat.retry(asking.again, [talk, *settings], shown, **LONG),
@@ -144,10 +146,15 @@ def _camera() -> Any:
         )
 
 
-def settings_side() -> list[Any]:
-    """What a person can set, in the order of ``Settings``."""
+def settings_side(models: Models) -> list[Any]:
+    """What a person can set, in the order of ``Chosen.of``."""
     now = Settings()
     with gr.Accordion("Settings", open=False, elem_classes="late"):
+        model = gr.Dropdown(
+            list(models.names), value=models.first_name, label="Model", interactive=len(models.names) > 1,
+            info="Those on this machine; another one is loaded with its first question",
+            elem_id="model",
+        )  # fmt: skip
         policy = gr.Radio(
             [(says, name) for name, says in POLICIES.items()], value=now.policy, label="How images are cut"
         )
@@ -169,14 +176,14 @@ def settings_side() -> list[Any]:
             max_length=4000,
             placeholder="None",
         )
-    return [policy, windows, tokens, heat, system]
+    return [model, policy, windows, tokens, heat, system]
 
 
 class _Asking:
-    """The events of a conversation, over one model. Each gives the values of ``shown``."""
+    """The events of a conversation. Each gives the values of ``shown``."""
 
-    def __init__(self, vlm: VLM) -> None:
-        self._vlm = vlm
+    def __init__(self, models: Models) -> None:
+        self._models = models
 
     def new(
         self, value: dict[str, Any], pages: str, talk: Conversation | None, *how: Any
@@ -226,12 +233,14 @@ class _Asking:
     def _steps(
         self, before: Conversation, talk: Conversation, ask: Ask, how: tuple[Any, ...]
     ) -> Iterator[list[Any]]:
-        policy, windows, tokens, temperature, system = how
-        settings = Settings(policy, int(windows), int(tokens), float(temperature), system or "")
+        name, settings = Chosen.of(how)
         box: Any = _BUSY
         untouched = [gr.skip()] * 5
         try:
-            for now, status in respond(self._vlm, talk, ask, settings):
+            if not self._models.is_loaded(name):
+                yield [gr.skip(), box, gr.skip(), loading(name), *untouched]
+                box = gr.skip()
+            for now, status in respond(self._models.get(name), talk, ask, settings):
                 last = bool(now.turns) and now.turns[-1].said is not None
                 saw = self._panel(now) if last else untouched
                 yield [_messages(now), _IDLE if last else box, now, status, *saw]
@@ -248,7 +257,7 @@ class _Asking:
         if said is None:
             return empty_panel()
         try:
-            return filled_panel(self._vlm, talk.pictures, said, index)
+            return filled_panel(talk.pictures, said, index, self._models.window_size(said.model))
         except REFUSED:  # the file was deleted meanwhile
             return empty_panel()
 

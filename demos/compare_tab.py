@@ -7,12 +7,11 @@ from typing import Any, NamedTuple
 
 import gradio as gr
 
-from vlm.session import VLM
-
 from .compare import COMPARED, Column, compare, summary_html
 from .draw_images import FOLDER
-from .handlers import POLICIES, Settings, stages_html
-from .wiring import EXAMPLES, LONG, QUICK, REFUSED, refusal
+from .handlers import POLICIES, stages_html
+from .models import Models
+from .wiring import EXAMPLES, LONG, QUICK, REFUSED, Chosen, loading, refusal
 
 
 class Comparison(NamedTuple):
@@ -23,11 +22,11 @@ class Comparison(NamedTuple):
     after: Callable[[Any], None]  # compare after another event
 
 
-def compare_tab(vlm: VLM, settings: list[Any]) -> Comparison:
+def compare_tab(models: Models, settings: list[Any]) -> Comparison:
     """Lay the tab out and wire it.
 
     Args:
-        vlm: the model.
+        models: of which the settings name one.
         settings: the Chat tab's, whose policy doesn't count here.
     """
     with gr.Row():
@@ -61,12 +60,13 @@ def compare_tab(vlm: VLM, settings: list[Any]) -> Comparison:
             outputs += _column(policy)
 
     def steps(source: str | None, asked: str, *how: Any) -> Iterator[list[Any]]:
-        policy, windows, tokens, temperature, system = how
-        chosen = Settings(policy, int(windows), int(tokens), float(temperature), system or "")
+        name, chosen = Chosen.of(how)
         busy = [gr.update(interactive=False), gr.update(interactive=True)]
         shown: tuple[Column | None, ...] = (None,) * len(COMPARED)
         try:
-            for columns in compare(vlm, source, asked, chosen):
+            if not models.is_loaded(name):
+                yield [*busy, loading(name), *[gr.skip()] * (4 * len(COMPARED))]
+            for columns in compare(models.get(name), source, asked, chosen):
                 updates = [_updates(old, new) for old, new in zip(shown, columns, strict=True)]
                 yield [*busy, summary_html(columns), *(one for updated in updates for one in updated)]
                 shown = columns

@@ -7,8 +7,6 @@ from typing import Any
 
 import gradio as gr
 
-from vlm.session import VLM
-
 from .documents import (
     FORMATS,
     RECEIPT_SCHEMA,
@@ -23,20 +21,20 @@ from .documents import (
     read,
 )
 from .draw_images import FOLDER
-from .handlers import Settings
+from .models import Models
 from .pictures import SUFFIXES
-from .wiring import LONG, QUICK, REFUSED, refusal, uploads
+from .wiring import LONG, QUICK, REFUSED, Chosen, loading, refusal, uploads
 
 WANTS = [("Markdown text", "text"), ("Fields by a schema", "fields"), ("Answer to a question", "question")]
 FORMS = {"md": "↓ Markdown", "json": "↓ JSON", "html": "↓ HTML", "pdf": "↓ Searchable PDF"}
 _EXAMPLES = (("receipt.png", "Receipt"), ("form.png", "Form"), ("scan.png", "Large scan"))
 
 
-def documents_tab(vlm: VLM, settings: list[Any]) -> None:
+def documents_tab(models: Models, settings: list[Any]) -> None:
     """Lay the tab out and wire it.
 
     Args:
-        vlm: the model.
+        models: of which the settings name one.
         settings: the Chat tab's, used for questions.
     """
     reading = gr.State(None, time_to_live=3600)
@@ -49,16 +47,19 @@ def documents_tab(vlm: VLM, settings: list[Any]) -> None:
     outputs = [reading, run, stop, *shown]
 
     def steps(*values: Any) -> Iterator[list[Any]]:
-        files, want, pages, schema, question, layer, policy, windows, tokens, temperature, system = values
+        files, want, pages, schema, question, layer, *how = values
         job = Job(files or [], want, pages or "", schema or "", question or "", "never" if layer else "auto")
-        chosen = Settings(policy, int(windows), int(tokens), float(temperature), system or "")
+        name, chosen = Chosen.of(how)
+        busy = [gr.update(interactive=False), gr.update(interactive=True)]
         count = 0
         yielded = False
         try:
-            for now in read(vlm, job, chosen):
+            if not models.is_loaded(name):
+                yield [gr.skip(), *busy, loading(name), *[gr.skip()] * (len(shown) - 1)]
+            for now in read(models.get(name), job, chosen):
                 updates = _updates(now, fresh=not yielded, first=count == 0 and bool(now.pages))
                 count, yielded = len(now.pages), True
-                yield [now, gr.update(interactive=False), gr.update(interactive=True), *updates]
+                yield [now, *busy, *updates]
         except REFUSED as error:
             raise refusal(error) from None
 

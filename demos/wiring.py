@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import html
 import re
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import gradio as gr
 from gradio.utils import get_upload_folder
@@ -13,10 +14,9 @@ from gradio.utils import get_upload_folder
 from pan_and_scan import ImageError
 from vlm.answer import Answer
 from vlm.errors import VlmError
-from vlm.session import VLM
 
 from .draw_images import FOLDER
-from .handlers import seen, stages_html
+from .handlers import Settings, seen, stages_html
 from .pictures import Picture
 
 PRIVATE: dict[str, Any] = {"api_visibility": "private"}
@@ -44,6 +44,19 @@ EXAMPLES = (
 def uploads() -> Path:
     """Where gradio puts what is uploaded."""
     return Path(get_upload_folder())
+
+
+class Chosen(NamedTuple):
+    """What a person has set beside the question: ``Chosen.of`` the values of ``settings_side``."""
+
+    model: str
+    settings: Settings
+
+    @classmethod
+    def of(cls, values: Sequence[Any]) -> Self:
+        """The components' values, in their order."""
+        model, policy, windows, tokens, temperature, system = values
+        return cls(model, Settings(policy, int(windows), int(tokens), float(temperature), system or ""))
 
 
 def refusal(error: Exception) -> gr.Error:
@@ -105,25 +118,32 @@ def _image(says: str, id: str) -> Any:
     )
 
 
+def loading(model: str) -> str:
+    """The status while a model is loaded that somebody chose."""
+    return f"Loading {html.escape(Path(model).name)} …"
+
+
 def empty_panel() -> list[Any]:
     """The panel without anything."""
     return [gr.update(choices=[], value=None, visible=False), None, None, [], _HINT]
 
 
-def filled_panel(vlm: VLM, pictures: tuple[Picture, ...], answer: Answer, index: int | None) -> list[Any]:
+def filled_panel(
+    pictures: tuple[Picture, ...], answer: Answer, index: int | None, window_size: int
+) -> list[Any]:
     """What the model saw of one of the images.
 
     Args:
-        vlm: tells the size of a window.
         pictures: all that the answer's windows count over.
         answer: to show.
         index: which image; None: the one the answer was read from, or the last.
+        window_size: side of the encoder's square in pixels.
     """
     if not pictures:
         return [*empty_panel()[:4], stages_html(answer)]
     if index is None:
         index = answer.evidence[0].image if answer.evidence else len(pictures) - 1
-    saw = seen(pictures[index].open(), answer, index, vlm.engine.window_size)
+    saw = seen(pictures[index].open(), answer, index, window_size)
     names = [(f"{number + 1}: {one.name}", number) for number, one in enumerate(pictures)]
     which = gr.update(choices=names, value=index, visible=len(pictures) > 1)
     return [which, saw.evidence, saw.windows, list(saw.crops), stages_html(answer)]

@@ -225,14 +225,17 @@ from pathlib import Path
 from fakes import ScriptedEngine
 from demos.app import launch
 torch.set_num_threads(1)
-folder, says, pause = sys.argv[1:]
-launch(ScriptedEngine(Path(folder), says, float(pause)).vlm(), host="127.0.0.1", port=0)
+folder, says, pause = Path(sys.argv[1]), sys.argv[2], float(sys.argv[3])
+first = ScriptedEngine(folder, says, pause).vlm()
+def other(name):
+    return ScriptedEngine(folder / "other", f"{name}: {says}", pause, name=name).vlm()
+launch(first, host="127.0.0.1", port=0, others=["other"], load=other)
 """
 
 
 @contextmanager
 def page_served(folder: Path, *, says: str, pause: float = 0.0) -> Iterator[str]:
-    """The page over a scripted engine, at the URL that is given.
+    """The page over a scripted engine, at the URL that is given. A model ``other`` says its name first.
 
     In a process of its own: gradio's server leaves sockets and event loops behind, which pytest would
     lay at another test's door.

@@ -280,6 +280,7 @@ def ui(
     from importlib.util import find_spec
 
     from vlm.errors import UsageError
+    from vlm.weights import cached_models
 
     if find_spec("gradio") is None:
         raise UsageError("the app needs gradio: pip install 'vlm[ui]'")
@@ -289,7 +290,11 @@ def ui(
     vlm, status = _load(model, dtype, device, offline)
     status.clear()
     vlm.on_window = None  # the page shows what goes on, not the terminal
-    launch(vlm, host=host, port=port)
+    others = [one.name for one in cached_models()]
+    launch(
+        vlm, host=host, port=port, others=others,
+        load=lambda name: Wanted(name, dtype=dtype, device=device, offline=True).load_here(),
+    )  # fmt: skip
 
 
 app.command()(chat)

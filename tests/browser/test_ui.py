@@ -75,6 +75,38 @@ def test_a_picture_can_be_pasted(chat: Opened) -> None:
     chat.clean()
 
 
+def test_a_picture_can_be_dropped(chat: Opened) -> None:
+    data = base64.b64encode((IMAGES / "notice.png").read_bytes()).decode()
+    chat.page.evaluate(
+        """async (data) => {
+          const bytes = Uint8Array.from(atob(data), (c) => c.charCodeAt(0));
+          const moved = new DataTransfer();
+          moved.items.add(new File([bytes], 'dropped.png', { type: 'image/png' }));
+          const box = document.querySelector('#question textarea');
+          for (const kind of ['dragenter', 'dragover', 'drop'])
+            box.dispatchEvent(new DragEvent(kind, { dataTransfer: moved, bubbles: true, cancelable: true }));
+        }""",
+        data,
+    )
+    chat.page.locator("#question .thumbnail-item img").wait_for()
+    chat.type("What does it say?")
+    chat.send()
+    chat.answered()
+    assert chat.page.locator("#chat .user img").count() == 1
+    chat.clean()
+
+
+def test_another_model_can_be_chosen(chat: Opened) -> None:
+    chat.page.get_by_role("button", name="Settings").click()
+    chat.page.locator("#model input").click()
+    chat.page.get_by_role("option", name="other").click()
+    chat.page.locator("#head", has_text="Model: other").wait_for()
+    chat.page.get_by_role("button", name=re.compile("Receipt")).first.click()
+    chat.answered()
+    assert chat.answers == [f"other: {SAYS}"]
+    chat.clean()
+
+
 def test_an_example_is_one_click_away(chat: Opened) -> None:
     chat.page.get_by_role("button", name=re.compile("Receipt")).first.click()
     chat.answered()

@@ -69,6 +69,8 @@ def test_settings_stand_at_the_session_s_own(url: str) -> None:
     policies = by_label["How images are cut"]
     assert policies["value"] == Settings().policy
     assert {value for _, value in policies["choices"]} == {*POLICY_NAMES, "guided"}
+    model = by_label["Model"]
+    assert model["value"] == "scripted" and [name for name, _ in model["choices"]] == ["scripted", "other"]
     windows = by_label["Windows an image at most, whole included"]
     assert (windows["minimum"], windows["maximum"], windows["value"]) == (1, MAX_WINDOWS, MAX_WINDOWS)
 
@@ -86,6 +88,7 @@ def test_every_part_has_a_label_or_shows_none(url: str) -> None:
         "radio",
         "slider",
         "checkbox",
+        "dropdown",
         "file",
         "gallery",
         "chatbot",
