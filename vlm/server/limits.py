@@ -21,6 +21,8 @@ class Limits:
 
     body_bytes: int = 32 << 20  # of a request; a photo in base64 takes 4/3 of its file
     held_bytes: int = 256 << 20  # of all requests that are read, wait or run
+    connections: int = 512  # at once, those that say nothing included
+    header_seconds: float = 10.0  # to send a request's header
     body_seconds: float = 30.0  # to send a body, and to take a piece of an answer
     values: int = 200_000  # commas and brackets of a body: one object in memory each
     text: int = 1_000_000  # characters of a conversation

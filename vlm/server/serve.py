@@ -8,11 +8,14 @@ within the time of grace, and ends the rest with an error that their clients und
 from __future__ import annotations
 
 import socket
+from functools import partial
+from typing import Any, cast
 
 import uvicorn
 
 from vlm.errors import UsageError
 from vlm.server.app import create_app
+from vlm.server.connection import Connection
 from vlm.server.service import Service
 
 _BACKLOG = 256
@@ -34,6 +37,7 @@ class Server(uvicorn.Server):
             server_header=False,
             proxy_headers=False,  # nobody's word on where a request comes from is needed
             ws="none",
+            http=cast(Any, partial(Connection, limits=service.limits)),
             lifespan="on",
             timeout_graceful_shutdown=round(service.limits.grace) + _MARGIN,
         )
