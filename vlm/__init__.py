@@ -10,14 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from vlm.answer import Answer as Answer
+    from vlm.remote import RemoteVLM as RemoteVLM
     from vlm.sampling import Sampling as Sampling
     from vlm.session import VLM as VLM
     from vlm.session import Options as Options
 
 __version__ = "0.1.0"
-__all__ = ["VLM", "Answer", "Options", "Sampling"]
+__all__ = ["VLM", "Answer", "Options", "RemoteVLM", "Sampling"]
 
-_HOMES = {"VLM": "session", "Answer": "answer", "Options": "session", "Sampling": "sampling"}
+_HOMES = {
+    "VLM": "session", "Answer": "answer", "Options": "session", "RemoteVLM": "remote", "Sampling": "sampling",
+}  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:

@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Self
 
 import typer
 
@@ -42,9 +44,12 @@ if TYPE_CHECKING:
     from vlm.answer import Answer
     from vlm.asking import Message, Model
     from vlm.options import Options
+    from vlm.reading.sources import SourcePage
 
+MOST_PAGES = 8  # of a document shown at once; each is an image of the prompt
+_PAGES = re.compile(r"(.*\S)\s+([0-9][0-9,-]*)")  # a path, and pages of it
 _HELP = """\
-/image PATH   show an image; the next question is about it, too
+/image PATH   show an image; the next question is about it, too; of a PDF its pages: /image bill.pdf 2-3
 /windows      what the encoder saw of the images
 /policy NAME  cut images by another policy from now on: off, gemma3, adaptive, guided
 /system TEXT  give instructions for the whole conversation; without a text take them back
@@ -84,7 +89,7 @@ def chat(
 
     sampling = Sampling(temperature=temperature, top_k=top_k, top_p=top_p, seed=seed)
     options = Options(policy=policy, max_windows=max_windows, max_tokens=max_tokens, sampling=sampling)
-    waiting = [_Shown.of(name) for name in images or ()]
+    waiting = [one for name in images or () for one in _Shown.of(name)]
     loaded, status = load_with_status(Wanted(model, url, api_key, dtype, device, offline))
     status.clear()
     raise typer.Exit(_Terminal(Conversation(loaded, options, system, waiting), status).run())
@@ -92,22 +97,59 @@ def chat(
 
 @dataclass(frozen=True)
 class _Shown:
-    """An image that was shown."""
+    """An image that was shown, or a page of a document."""
 
     name: str
     image: Image.Image
 
     @classmethod
-    def of(cls, path: str) -> _Shown:
+    def of(cls, path: str, pages: str = "") -> list[Self]:
         """Read it.
+
+        Args:
+            path: of an image or a document.
+            pages: of a document, as in "1-3,7"; empty for all.
 
         Raises:
             ImageError: it can't be read.
+            UsageError: no such pages, or more than a conversation has room for.
         """
         from pan_and_scan import load_image
-        from vlm.errors import printable
+        from vlm.cli_documents import are_documents
+        from vlm.errors import UsageError, printable
 
-        return cls(printable(path), load_image(path))
+        if not pages and not are_documents([path]):
+            return [cls(printable(path), load_image(path))]
+        from vlm.reading.sources import SourceOptions, list_pages
+
+        listed = list(islice(list_pages([path], SourceOptions(pages=pages)), MOST_PAGES + 1))
+        if len(listed) > MOST_PAGES:
+            raise UsageError(
+                f"{printable(path)}: {MOST_PAGES} pages are shown at most, name them, as in: /image FILE 1-3 "
+                '(a question to all pages: vlm ask FILE "...")'
+            )
+        return [cls(_page_name(page), page.open().image) for page in listed]
+
+
+def _page_name(page: SourcePage) -> str:
+    from vlm.errors import printable
+
+    name = printable(page.file)
+    return name if page.count == 1 else f"{name}, page {page.number}"
+
+
+def _path_and_pages(text: str) -> tuple[str, str]:
+    """What stands after /image."""
+    whole, named = _bare(text), _PAGES.fullmatch(text)
+    if named and not os.path.exists(whole):
+        return _bare(named[1]), named[2]
+    return whole, ""
+
+
+def _bare(path: str) -> str:
+    """A path as a shell would have it."""
+    quoted = len(path) > 1 and path[0] == path[-1] and path[0] in "'\""
+    return os.path.expanduser(path[1:-1] if quoted else path)
 
 
 @dataclass(frozen=True)
@@ -294,12 +336,10 @@ class _Terminal:
 
         if not path:
             raise UsageError("/image needs the path of an image")
-        if len(path) > 1 and path[0] == path[-1] and path[0] in "'\"":  # as a shell would have it
-            path = path[1:-1]
-        added = _Shown.of(os.path.expanduser(path))
-        self._talk.waiting.append(added)
-        number = len(self._talk.images)
-        self._say(f"image {number}: {added.name}, {added.image.width} x {added.image.height}")
+        for added in _Shown.of(*_path_and_pages(path)):
+            self._talk.waiting.append(added)
+            number = len(self._talk.images)
+            self._say(f"image {number}: {added.name}, {added.image.width} x {added.image.height}")
 
     def _windows(self, _: str) -> None:
         from vlm.errors import UsageError

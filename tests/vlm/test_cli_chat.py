@@ -19,6 +19,7 @@ from fakes import Said, picture
 from runner import Ran, Run, heeding_ctrl_c
 from scripted_pages import TurnByTurn
 from servers import Fake, saying
+from uploaded import pdf
 
 from vlm.generate import Token
 from vlm.session import VLM
@@ -96,6 +97,26 @@ def test_images_come_later_too(talk: Talk, engine: TurnByTurn, photo: Path, tmp_
     talk("Hello!", f"/image {photo}", f"/image '{odd}'", "And now?", "Again?", arguments=("--policy", "off"))
     assert "@" not in heard(engine, 0)
     assert "@@And now?" in heard(engine, 1) and heard(engine, 2).count("@") == 2
+
+
+def test_a_document_is_shown_page_by_page(talk: Talk, engine: TurnByTurn, tmp_path: Path) -> None:
+    bill = pdf(tmp_path / "two words", "One.", "Two.", "Three.")
+    off = ("--policy", "off")
+    ran = talk(f"/image '{bill}' 2-3", "What?", f"/image {bill}", "And?", arguments=off, live=True)
+    assert "image 1: " in ran.out and "page 2, " in ran.out and "page 3, " in ran.out
+    assert heard(engine, 0).count("@") == 2 and heard(engine, 1).count("@") == 5
+    engine.heard.clear()
+    talk("What?", arguments=(bill, *off))
+    assert heard(engine, 0).count("@") == 3
+
+
+def test_a_long_document_needs_its_pages_named(talk: Talk, engine: TurnByTurn, tmp_path: Path) -> None:
+    book = pdf(tmp_path, *map(str, range(9)))
+    told = talk(arguments=(book,)).refused()
+    assert "/image FILE 1-3" in told and "vlm ask" in told
+    ran = talk(f"/image {book} 10", f"/image {book} 9", "What?", arguments=("--policy", "off"))
+    assert ran.code == 2 and ran.err.count("\n") == 1 and ran.out == "A cat.\n"
+    assert heard(engine, 0).count("@") == 1
 
 
 def test_windows_are_listed(talk: Talk, engine: TurnByTurn, tmp_path: Path) -> None:
