@@ -22,7 +22,6 @@ from typing import Any
 import gradio as gr
 from starlette.middleware import Middleware
 
-from vlm.engine import Engine
 from vlm.errors import UsageError
 from vlm.scheduler import SharedEngine
 from vlm.session import VLM
@@ -127,16 +126,11 @@ def launch(vlm: VLM, *, host: str, port: int, others: Sequence[str] = (), load: 
         others: names of models that may be chosen.
         load: loads one of them.
     """
-    models = Models(_shared(vlm), others, None if load is None else lambda name: _shared(load(name)))
+    models = Models(vlm.shared(), others, None if load is None else lambda name: load(name).shared())
     page = serve(models, host=host, port=port)
     signal.signal(signal.SIGTERM, _terminated)
     print(f"vlm: open {page.local_url} (Ctrl-C ends it)", flush=True)
     page.block_thread()
-
-
-def _shared(vlm: VLM) -> VLM:
-    """A model for several people at once."""
-    return VLM(SharedEngine.over(vlm.engine)) if type(vlm.engine) is Engine else vlm
 
 
 def _own_uploads() -> None:

@@ -389,7 +389,11 @@ def _scores(table: str, asked: _Asked) -> list[Score]:
     if unknown:
         raise UsageError(f"unknown task {', '.join(sorted(unknown))}: {', '.join(t.name for t in known)}")
     tasks = [task for task in known if task.name in wanted]
+    from vlm.session import VLM
+
     model = asked.wanted.load()
+    if isinstance(model, VLM):
+        model = model.shared()
     split = cast(Any, asked.split)
     found: list[scores.Score] = []
     for task in tasks:

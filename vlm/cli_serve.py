@@ -106,10 +106,9 @@ def serve(
 def _shared(model: str, most: int, loading: dict[str, Any]) -> VLM:
     """The model behind one worker that all requests share."""
     from vlm.engine import Engine
-    from vlm.scheduler import SharedEngine
     from vlm.session import VLM
 
-    return VLM(SharedEngine.over(Engine.load(model, **loading), most))
+    return VLM(Engine.load(model, **loading)).shared(most)
 
 
 def _close(model: VLM | None) -> None:

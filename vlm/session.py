@@ -51,6 +51,9 @@ class _Cut:
         return _Cut(parts, tuple(used for used, _ in pairs), tuple(pixels for _, pixels in pairs))
 
 
+AT_ONCE = 16  # answers that are decoded together where several threads ask
+
+
 class VLM:
     """A model to ask.
 
@@ -79,6 +82,20 @@ class VLM:
             CheckpointError: what was found is no complete Gemma 3 checkpoint.
         """
         return cls(Engine.load(name_or_path, dtype=dtype, device=device, offline=offline))
+
+    def shared(self, most: int = AT_ONCE) -> Self:
+        """The same model for any number of threads, whose answers are decoded together.
+
+        Use it instead of this one, which must not be asked any more.
+
+        Args:
+            most: answers at once; further ones wait.
+        """
+        from vlm.scheduler import SharedEngine
+
+        if type(self.engine) is not Engine:  # shared already, or a stand-in
+            return self
+        return type(self)(SharedEngine.over(self.engine, most), self.on_window)
 
     def ask(self, images: Images, question: str, options: Options | None = None, **changes: Any) -> Answer:
         """Answer a question about one image or several.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +17,8 @@ from vlm.evaluation import tasks
 from vlm.evaluation.metrics import same
 from vlm.evaluation.tasks import Case, Maker, cases
 from vlm.options import Options
+from vlm.scheduler import SharedEngine
+from vlm.session import AT_ONCE, VLM
 from vlm.training.fonts import Split
 from vlm.training.page import ABSENT
 
@@ -132,7 +135,7 @@ def run(
     """Ask the cases of a task, greedily.
 
     Args:
-        vlm: the model.
+        vlm: the model; one that is shared is asked several cases at once.
         task: what to ask.
         split: whose fonts, words and templates.
         count: number of cases.
@@ -143,15 +146,25 @@ def run(
         FileNotFoundError: the fonts are not installed.
     """
     options = Options(max_tokens=MAX_TOKENS, policy=task.policy)
-    outcomes: list[Outcome] = []
     asked = list(cases(task.make, split, count, seed + task.seed))
-    started = time.perf_counter()
-    for case in asked:
+
+    def outcome(case: Case) -> Outcome:
         answer = vlm.ask(case.images, case.question, options)
         right = task.right(case.answer, answer.text)
-        outcomes.append(Outcome(case, answer.text, right, answer.confidence))
-        if on_answer is not None:
-            on_answer()
+        return Outcome(case, answer.text, right, answer.confidence)
+
+    outcomes: list[Outcome] = []
+    started = time.perf_counter()
+    shared = isinstance(vlm, VLM) and isinstance(vlm.engine, SharedEngine)
+    with ThreadPoolExecutor(AT_ONCE if shared else 1) as asking:
+        try:
+            for done in asking.map(outcome, asked):
+                outcomes.append(done)
+                if on_answer is not None:
+                    on_answer()
+        except BaseException:
+            asking.shutdown(wait=False, cancel_futures=True)
+            raise
     return Score(task, tuple(outcomes), (time.perf_counter() - started) / count)
 
 

@@ -16,6 +16,8 @@ from PIL import Image
 
 from vlm.evaluation.scores import DOCVQA, READING, Outcome, Score, auroc, run, same, within_five_percent
 from vlm.evaluation.tasks import Case, cases
+from vlm.scheduler import ClosedError, SharedEngine
+from vlm.session import VLM
 from vlm.training.page import ABSENT
 
 PIXEL = Image.new("RGB", (1, 1))
@@ -86,3 +88,21 @@ def test_a_run_asks_and_judges_every_case(tmp_path: Path) -> None:
     except FileNotFoundError:
         pytest.skip("the fonts of `make fonts` are not installed")
     assert score.right == score.refused == 1.0 and len(told) == len(engine.heard) == 3
+
+
+@pytest.mark.usefixtures("fonts")
+def test_a_shared_model_answers_as_one_that_is_asked_alone() -> None:
+    task = next(task for task in DOCVQA if task.name == "extremes")
+    alone = run(VLM.load("mini"), task, "heldout", 6, seed=1)
+    together = run(VLM.load("mini").shared(), task, "heldout", 6, seed=1)
+    assert [one.case.answer for one in together.outcomes] == [one.case.answer for one in alone.outcomes]
+    assert [one.said for one in together.outcomes] == [one.said for one in alone.outcomes]
+
+
+@pytest.mark.usefixtures("fonts")
+def test_a_model_that_is_shut_down_ends_the_run() -> None:
+    model = VLM.load("mini").shared()
+    assert isinstance(model.engine, SharedEngine)
+    model.engine.close()
+    with pytest.raises(ClosedError):
+        run(model, next(task for task in DOCVQA if task.name == "shapes"), "heldout", 20, seed=1)
