@@ -8,10 +8,14 @@ silent the last step comes again, so that a listener is never held up for long a
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from typing import Generic, TypeVar
+
+from vlm.scheduler import SharedEngine
+from vlm.session import VLM
 
 Step = TypeVar("Step")
 Result = TypeVar("Result")
@@ -93,6 +97,19 @@ def followed(
             word = queue.get()
             if isinstance(word, _Done):
                 drop(word.result)
+
+
+@contextmanager
+def heeded(vlm: VLM) -> Iterator[VLM]:
+    """The model for as long as somebody waits: whoever leaves ends what it computes for them."""
+    if not isinstance(vlm.engine, SharedEngine):
+        yield vlm
+        return
+    left = threading.Event()
+    try:
+        yield VLM(vlm.engine.until(left), vlm.on_window)
+    finally:
+        left.set()
 
 
 def relayed(

@@ -10,7 +10,9 @@ from typing import Any, NamedTuple
 import gradio as gr
 
 from pan_and_scan import MAX_WINDOWS
+from vlm.errors import UsageError
 
+from .background import relayed
 from .conversation import Ask, Conversation, respond
 from .draw_images import FOLDER
 from .handlers import POLICIES, Settings
@@ -26,7 +28,7 @@ from .wiring import (
     Chosen,
     empty_panel,
     filled_panel,
-    loading,
+    loaded,
     panel,
     refusal,
     uploads,
@@ -85,7 +87,7 @@ def chat_tab(models: Models, page: gr.Blocks) -> Chat:
     ended(new.click)(_fresh, None, [listed, *shown], **QUICK)
     ended(chat.clear)(_fresh, None, [listed, *shown], **QUICK)
     ended(listed.input)(_open, [listed, kept], shown, **QUICK)
-    ended(delete.click)(_delete, [talk, kept], [kept, listed, *shown], **QUICK)
+    ended(delete.click)(_delete, [listed, kept], [kept, listed, *shown], **QUICK)
     ended(delete_all.click)(_delete_all, None, [kept, listed, *shown], **QUICK)
     chat.undo(asking.undo, talk, shown, **QUICK).then(*keeping, **QUICK)
     chat.select(asking.shown, talk, list(saw), **QUICK)
@@ -194,11 +196,11 @@ class _Asking:
 
     def again(self, at: gr.RetryData, talk: Conversation, *how: Any) -> Iterator[list[Any]]:
         """Answer a question once more."""
-        yield from self._asked_again(talk, _turn_at(talk, at.index), None, how)
+        yield from self._asked_again(talk, _turn_at(_still_there(talk), at.index), None, how)
 
     def edited(self, at: gr.EditData, talk: Conversation, *how: Any) -> Iterator[list[Any]]:
         """Answer a question that was changed; what came after it goes."""
-        yield from self._asked_again(talk, _turn_at(talk, at.index), str(at.value), how)
+        yield from self._asked_again(talk, _turn_at(_still_there(talk), at.index), str(at.value), how)
 
     def example(self, at: gr.SelectData, talk: Conversation | None, *how: Any) -> Iterator[list[Any]]:
         """Ask what an example asks."""
@@ -208,7 +210,7 @@ class _Asking:
 
     def undo(self, at: gr.UndoData, talk: Conversation) -> list[Any]:
         """Take the last question back into the box."""
-        turn = _turn_at(talk, at.index)
+        turn = _turn_at(_still_there(talk), at.index)
         box = gr.update(value={"text": talk.turns[turn].question, "files": []})
         before = talk.before(turn)
         return [_messages(before), box, before, "", *self._panel(before)]
@@ -237,10 +239,10 @@ class _Asking:
         box: Any = _BUSY
         untouched = [gr.skip()] * 5
         try:
-            if not self._models.is_loaded(name):
-                yield [gr.skip(), box, gr.skip(), loading(name), *untouched]
-                box = gr.skip()
-            for now, status in respond(self._models.get(name), talk, ask, settings):
+            vlm = yield from relayed(
+                loaded(self._models, name), lambda status: [gr.skip(), _BUSY, gr.skip(), status, *untouched]
+            )
+            for now, status in respond(vlm, talk, ask, settings):
                 last = bool(now.turns) and now.turns[-1].said is not None
                 saw = self._panel(now) if last else untouched
                 yield [_messages(now), _IDLE if last else box, now, status, *saw]
@@ -265,6 +267,15 @@ class _Asking:
 _IDLE_BUTTONS: dict[str, Any] = {"submit_btn": True, "stop_btn": False}
 _IDLE = gr.update(**_IDLE_BUTTONS)
 _BUSY = gr.update(value=None, submit_btn=False, stop_btn=True)
+
+
+def _still_there(talk: Conversation | None) -> Conversation:
+    """The open conversation: a server forgets what nobody went on with for an hour."""
+    if talk is None:
+        raise refusal(
+            UsageError("this conversation was put aside: open it again under Earlier conversations")
+        )
+    return talk
 
 
 def _turn_at(talk: Conversation, index: Any) -> int:
@@ -335,8 +346,8 @@ def _restore(raw: object) -> list[Any]:
     return [_listed(kept, talk.id if kept else None), messages, gr.skip(), *rest]
 
 
-def _delete(talk: Conversation | None, raw: object) -> list[Any]:
-    kept = without(from_json(raw, uploads()), talk.id if talk is not None else "")
+def _delete(id: str | None, raw: object) -> list[Any]:
+    kept = without(from_json(raw, uploads()), id or "")
     return [to_json(kept, uploads()), _listed(kept, None), *_opened(Conversation())]
 
 

@@ -16,7 +16,7 @@ from vlm.options import Options
 from vlm.reuse import Prompts, Windows
 from vlm.session import VLM
 
-from .background import followed, relayed
+from .background import followed, heeded, relayed
 from .handlers import Seen, Settings, looking_at, seen, shrunk, windows_text, written
 
 COMPARED = ("off", "gemma3", "adaptive")
@@ -52,6 +52,13 @@ def compare(
         PromptError: no image, no question, or too long for the model.
         UsageError: a setting out of range.
     """
+    with heeded(vlm) as waited:
+        yield from _compared(waited, source, question, settings)
+
+
+def _compared(
+    vlm: VLM, source: ImageSource | None, question: str, settings: Settings
+) -> Iterator[tuple[Column, ...]]:
     if source is None:
         raise PromptError("no image: drop one on the left, or take an example")
     if not question.strip():

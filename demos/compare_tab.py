@@ -7,11 +7,12 @@ from typing import Any, NamedTuple
 
 import gradio as gr
 
+from .background import relayed
 from .compare import COMPARED, Column, compare, summary_html
 from .draw_images import FOLDER
 from .handlers import POLICIES, stages_html
 from .models import Models
-from .wiring import EXAMPLES, LONG, QUICK, REFUSED, Chosen, loading, refusal
+from .wiring import EXAMPLES, LONG, QUICK, REFUSED, Chosen, loaded, refusal
 
 
 class Comparison(NamedTuple):
@@ -64,9 +65,10 @@ def compare_tab(models: Models, settings: list[Any]) -> Comparison:
         busy = [gr.update(interactive=False), gr.update(interactive=True)]
         shown: tuple[Column | None, ...] = (None,) * len(COMPARED)
         try:
-            if not models.is_loaded(name):
-                yield [*busy, loading(name), *[gr.skip()] * (4 * len(COMPARED))]
-            for columns in compare(models.get(name), source, asked, chosen):
+            vlm = yield from relayed(
+                loaded(models, name), lambda status: [*busy, status, *[gr.skip()] * (4 * len(COMPARED))]
+            )
+            for columns in compare(vlm, source, asked, chosen):
                 updates = [_updates(old, new) for old, new in zip(shown, columns, strict=True)]
                 yield [*busy, summary_html(columns), *(one for updated in updates for one in updated)]
                 shown = columns

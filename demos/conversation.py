@@ -15,7 +15,7 @@ from vlm.answer import Answer, AnswerStream
 from vlm.errors import PromptError
 from vlm.session import VLM, Message
 
-from .background import followed, relayed
+from .background import followed, heeded, relayed
 from .handlers import Settings, ending, facts, looking_at, written
 from .pictures import Picture, pictures_of
 
@@ -148,6 +148,11 @@ def respond(vlm: VLM, conversation: Conversation, ask: Ask, settings: Settings) 
         PromptError: no question, no image, or too long for the model.
         UsageError: a setting out of range, pages there are none of.
     """
+    with heeded(vlm) as waited:
+        yield from _respond(waited, conversation, ask, settings)
+
+
+def _respond(vlm: VLM, conversation: Conversation, ask: Ask, settings: Settings) -> Iterator[Step]:
     if not ask.question.strip():
         raise PromptError("no question: say what you want to know about the image")
     if not (ask.files or ask.pictures or conversation.pictures):

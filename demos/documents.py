@@ -27,7 +27,7 @@ from vlm.reading.sources import SourcePage
 from vlm.reading.transcribe import PageReader, ReadOptions
 from vlm.session import VLM
 
-from .background import followed, relayed
+from .background import followed, heeded, relayed
 from .handlers import Settings, counted, shrunk
 from .pictures import opened, pages_of, spoken
 
@@ -96,6 +96,11 @@ def read(vlm: VLM, job: Job, settings: Settings) -> Iterator[Reading]:
         UsageError: no file, no such pages, a schema that is none, or none of the pages can be read.
         PromptError: no question.
     """
+    with heeded(vlm) as waited:
+        yield from _done(waited, job, settings)
+
+
+def _done(vlm: VLM, job: Job, settings: Settings) -> Iterator[Reading]:
     if not job.files:
         raise UsageError("no document: drop a PDF or an image on the left, or take an example")
     if job.want == "question" and not job.question.strip():
@@ -155,6 +160,7 @@ def _asked(vlm: VLM, job: Job, settings: Settings, listed: Listed, begun: Readin
         def told(done: int) -> None:
             tell(f"Looked at {done} of {counted(len(pages), 'page')} …")
 
+        tell("Looking …")
         return ask_pages(vlm, pages, job.question, settings.options(), on_page=told)
 
     started = time.monotonic()

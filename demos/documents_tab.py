@@ -7,6 +7,7 @@ from typing import Any
 
 import gradio as gr
 
+from .background import relayed
 from .documents import (
     FORMATS,
     RECEIPT_SCHEMA,
@@ -23,7 +24,7 @@ from .documents import (
 from .draw_images import FOLDER
 from .models import Models
 from .pictures import SUFFIXES
-from .wiring import LONG, QUICK, REFUSED, Chosen, loading, refusal, uploads
+from .wiring import LONG, QUICK, REFUSED, Chosen, loaded, refusal, uploads
 
 WANTS = [("Markdown text", "text"), ("Fields by a schema", "fields"), ("Answer to a question", "question")]
 FORMS = {"md": "↓ Markdown", "json": "↓ JSON", "html": "↓ HTML", "pdf": "↓ Searchable PDF"}
@@ -54,9 +55,11 @@ def documents_tab(models: Models, settings: list[Any]) -> None:
         count = 0
         yielded = False
         try:
-            if not models.is_loaded(name):
-                yield [gr.skip(), *busy, loading(name), *[gr.skip()] * (len(shown) - 1)]
-            for now in read(models.get(name), job, chosen):
+            vlm = yield from relayed(
+                loaded(models, name),
+                lambda status: [gr.skip(), *busy, status, *[gr.skip()] * (len(shown) - 1)],
+            )
+            for now in read(vlm, job, chosen):
                 updates = _updates(now, fresh=not yielded, first=count == 0 and bool(now.pages))
                 count, yielded = len(now.pages), True
                 yield [now, *busy, *updates]

@@ -1,13 +1,15 @@
 """The models a page can answer with: the one it was started with, and others that lie on this machine.
 
 Others are loaded when somebody first chooses them. One of them is held beside the first: a person with a
-laptop has no room for three. Whoever still talks to the one that went keeps it until the answer's end.
+laptop has no room for three. Whoever still talks to the one that went keeps it until the answer's end, and
+who chooses it meanwhile gets that same one.
 """
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from weakref import WeakValueDictionary
 
 from vlm.errors import UsageError
 from vlm.session import VLM
@@ -28,6 +30,7 @@ class Models:
         self._first = first
         self._load = load
         self._other: tuple[str, VLM] | None = None
+        self._alive: WeakValueDictionary[str, VLM] = WeakValueDictionary()  # those that went, still in use
         self._sides = {self.first_name: first.engine.window_size}
         self._loading = threading.Lock()
         known = others if load is not None else ()
@@ -59,7 +62,8 @@ class Models:
             if held is None:
                 assert self._load is not None
                 self._other = None  # before the next one takes its room
-                held = self._load(name)
+                held = self._alive.get(name) or self._load(name)
+                self._alive[name] = held
                 self._sides[name] = held.engine.window_size
                 self._other = name, held
         return held

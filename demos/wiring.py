@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -14,9 +14,12 @@ from gradio.utils import get_upload_folder
 from pan_and_scan import ImageError
 from vlm.answer import Answer
 from vlm.errors import VlmError
+from vlm.session import VLM
 
+from .background import followed
 from .draw_images import FOLDER
 from .handlers import Settings, seen, stages_html
+from .models import Models
 from .pictures import Picture
 
 PRIVATE: dict[str, Any] = {"api_visibility": "private"}
@@ -118,9 +121,16 @@ def _image(says: str, id: str) -> Any:
     )
 
 
-def loading(model: str) -> str:
-    """The status while a model is loaded that somebody chose."""
-    return f"Loading {html.escape(Path(model).name)} …"
+def loaded(models: Models, name: str) -> Generator[str, None, VLM]:
+    """The model somebody chose; says what goes on while it is loaded, and can be left meanwhile."""
+    if models.is_loaded(name):
+        return models.get(name)
+
+    def load(tell: Callable[[str], None]) -> VLM:
+        tell(f"Loading {html.escape(Path(name).name)} …")
+        return models.get(name)
+
+    return (yield from followed(load))
 
 
 def empty_panel() -> list[Any]:

@@ -19,7 +19,7 @@ from vlm import __version__
 from vlm.cli_bench import bench_app
 from vlm.cli_chat import chat
 from vlm.cli_constraint import ChoiceOption, GrammarOption, RegexOption, SchemaOption, constraint_of
-from vlm.cli_documents import are_documents, ask_documents, check_documents, print_found
+from vlm.cli_documents import answer_to_json, are_documents, ask_documents, check_documents, print_found
 from vlm.cli_eval import eval_app
 from vlm.cli_model import (
     Status,
@@ -290,7 +290,7 @@ def ui(
     vlm, status = _load(model, dtype, device, offline)
     status.clear()
     vlm.on_window = None  # the page shows what goes on, not the terminal
-    others = [one.name for one in cached_models()]
+    others = [one.name for one in cached_models() if one.vision]
     launch(
         vlm, host=host, port=port, others=others,
         load=lambda name: Wanted(name, dtype=dtype, device=device, offline=True).load_here(),
@@ -419,7 +419,7 @@ def _print_answer(start: Callable[[], AnswerStream], status: Status, as_json: bo
         if as_json:
             answer = stream.read()
             status.clear()
-            print(json.dumps(_answer_to_json(answer), ensure_ascii=False))
+            print(json.dumps(answer_to_json(answer), ensure_ascii=False))
             return stream
         for piece in stream:
             status.clear()
@@ -430,15 +430,6 @@ def _print_answer(start: Callable[[], AnswerStream], status: Status, as_json: bo
     assert stream.answer is not None
     say_why_ended(stream.answer)
     return stream
-
-
-def _answer_to_json(answer: Answer) -> dict[str, Any]:
-    """The answer's object; under a schema with its fields, each with its place and confidence."""
-    if answer.data is None:
-        return answer.to_json()
-    from vlm.fields import fields_to_json
-
-    return answer.to_json() | {"fields": fields_to_json(answer)}
 
 
 def main() -> None:

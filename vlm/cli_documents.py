@@ -9,7 +9,10 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from vlm.cli_model import say_why_ended, shown
+
 if TYPE_CHECKING:
+    from vlm.answer import Answer
     from vlm.asking import Model
     from vlm.options import Options
     from vlm.reading.choose import Found
@@ -58,7 +61,8 @@ def print_found(found: Found, as_json: bool) -> None:
     if as_json:
         print(json.dumps(found_to_json(found), ensure_ascii=False))
         return
-    print(found.answer.text)
+    print(shown(found.answer.text))
+    say_why_ended(found.answer)
     if found.page.count > 1 or len(found.ranking) > 1:
         from vlm.errors import printable
 
@@ -72,4 +76,13 @@ def found_to_json(found: Found) -> dict[str, Any]:
         for one in found.ranking
     ]
     place = {"file": found.page.file, "number": found.page.number}
-    return found.answer.to_json() | {"page": place, "ranking": ranking}
+    return answer_to_json(found.answer) | {"page": place, "ranking": ranking}
+
+
+def answer_to_json(answer: Answer) -> dict[str, Any]:
+    """The answer's object; under a schema with its fields, each with its place and confidence."""
+    if answer.data is None:
+        return answer.to_json()
+    from vlm.fields import fields_to_json
+
+    return answer.to_json() | {"fields": fields_to_json(answer)}

@@ -73,7 +73,7 @@ def read(
     api_key: ApiKeyOption = None,
     policy: Annotated[str, typer.Option(help="How pages are cut: off, gemma3 or adaptive.")] = "adaptive",
     max_windows: Annotated[
-        int | None, typer.Option(min=1, help="Windows a page at most, the whole page included.")
+        int | None, typer.Option(min=1, help="Windows a prompt at most; a page is read in several prompts.")
     ] = None,
     max_tokens: Annotated[int | None, typer.Option(min=1, help="Length of a window's text at most.")] = None,
     dtype: DtypeOption = "auto",
@@ -84,11 +84,14 @@ def read(
 
     Exit code 1 if more pages failed than --max-error-rate allows.
     """
+    from vlm.errors import UsageError
     from vlm.reading.sources import SourceOptions, list_pages
     from vlm.reading.transcribe import ReadOptions
 
     constraint = constraint_of(schema, None, None, None)
     if constraint is not None:
+        if text_layer is _TextLayer.only:
+            raise UsageError("--schema reads fields from pixels: leave out --text-layer only")
         to = _as_json(to, out)
     target = _target(out, to, resume or retry_failed)
     chosen: dict[str, Any] = {"policy": policy, "max_windows": max_windows, "text_layer": text_layer.value}

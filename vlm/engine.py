@@ -126,13 +126,14 @@ class Engine:
             HubError: the repository can't be had.
             CheckpointError: what was found is no complete Gemma 3 checkpoint.
         """
-        wanted = checked_dtype(dtype)
-        place = chosen_device(device)
+        wanted, place = checked_dtype(dtype), chosen_device(device)
         started = time.perf_counter()
         path = resolve(str(name), offline=offline)
         gguf = path.suffix == ".gguf"
         config = gguf_config(path) if gguf else ModelConfig.from_folder(path)
         stored = stored_form(path) if wanted == "auto" and not gguf else None
+        if device == AUTO and (stored or wanted) in ("int8", "int4"):
+            place = chosen_device("cpu")  # where rounded weights compute
         products = chosen_dtype(stored or wanted, config.text, place)
         decoder, vision = empty_modules(config)
         if gguf:

@@ -36,6 +36,10 @@ class RemoteError(VlmError):
     """A server that can't be reached, refuses, or doesn't answer as an OpenAI-style server does."""
 
 
+class OutageError(RemoteError):
+    """A server is down, busy or refuses the key: no question's fault, and it may come back."""
+
+
 class UsageError(VlmError):
     """Arguments that contradict each other or lie outside their range."""
 

@@ -95,7 +95,7 @@ class Windows:
     @property
     def nbytes(self) -> int:
         """Bytes kept now."""
-        return sum(soft.nbytes for soft in self._kept.values())
+        return sum(soft.nbytes for soft in list(self._kept.values()))  # may change meanwhile
 
 
 @dataclass(frozen=True, eq=False)

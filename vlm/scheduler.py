@@ -14,6 +14,7 @@ from __future__ import annotations
 import queue
 import threading
 import time
+import weakref
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future
@@ -77,7 +78,10 @@ class SharedEngine(Engine):
             most: conversations that are decoded together; further ones wait.
         """
         held = {f.name: getattr(engine, f.name) for f in fields(Engine)}
-        return cls(**held, worker=Worker(most))
+        made = cls(**held, worker=Worker(most))
+        # Once nobody can use the weights any more, nobody needs the worker.
+        weakref.finalize(engine.decoder, made.worker.leave).atexit = False
+        return made
 
     def until(self, given_up: threading.Event) -> Self:
         """The same engine for one user, who may give up at any time by setting an event.
@@ -248,11 +252,15 @@ class Worker:
         with self._changed:
             return len(self._decoding), len(self._waiting), self._tokens
 
-    def close(self) -> None:
-        """End everything."""
+    def leave(self) -> None:
+        """Tell the thread to end, and don't wait for it."""
         with self._changed:
             self._closed = True
             self._changed.notify()
+
+    def close(self) -> None:
+        """End everything."""
+        self.leave()
         if self._thread.is_alive():
             self._thread.join()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 import weakref
 from collections.abc import Callable
@@ -12,7 +13,7 @@ from fakes import ScriptedEngine
 
 from demos.models import Models
 from vlm.errors import CheckpointError, UsageError
-from vlm.session import VLM
+from vlm.session import VLM, Options
 
 Scripted = Callable[[str], VLM]
 
@@ -76,6 +77,29 @@ def test_one_is_held_beside_the_first(scripted: Scripted) -> None:
     assert gone() is None and not models.is_loaded("big")
     assert models.is_loaded("bigger") and models.is_loaded("mini")
     assert models.window_size("big") == 3 * 28  # for an answer that it gave before
+
+
+def test_one_that_went_and_is_still_in_use_is_not_loaded_twice(scripted: Scripted) -> None:
+    asked: list[str] = []
+
+    def load(name: str) -> VLM:
+        asked.append(name)
+        return scripted(name)
+
+    models = Models(scripted("mini"), ["big", "bigger"], load)
+    used = models.get("big")
+    models.get("bigger")
+    assert models.get("big") is used and asked == ["big", "bigger"]
+
+
+def test_the_thread_of_a_model_ends_with_it() -> None:
+    model = VLM.load("mini").shared()
+    model.generate("Hello", options=Options(max_tokens=2)).read()
+    (thread,) = [one for one in threading.enumerate() if one.name == "vlm-worker"]
+    del model
+    gc.collect()
+    thread.join(timeout=60)
+    assert not thread.is_alive()
 
 
 def test_a_model_that_cannot_be_loaded_leaves_the_first(scripted: Scripted) -> None:

@@ -420,13 +420,14 @@ def test_ui_opens_the_page_over_the_named_model(
     run: Run, scripted: ScriptedEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("gradio")
-    opened: list[tuple[VLM, str, int]] = []
+    opened: list[tuple[VLM, str, int, list[str]]] = []
     page = ModuleType("demos.app")  # the real one is tested in tests/demos
-    vars(page)["launch"] = lambda vlm, *, host, port: opened.append((vlm, host, port))
+    vars(page)["launch"] = lambda vlm, *, host, port, others, load: opened.append((vlm, host, port, others))
     monkeypatch.setitem(sys.modules, "demos.app", page)
     assert run("ui", "--port", 0).code == 0
-    [(vlm, host, port)] = opened
+    [(vlm, host, port, others)] = opened
     assert vlm.engine is scripted and (host, port) == ("127.0.0.1", 0)
+    assert "mini" in others
     assert vlm.on_window is None  # or every question of the page would draw bars on the terminal
 
 

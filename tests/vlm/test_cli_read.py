@@ -143,7 +143,7 @@ def test_too_many_failures_end_the_output_early_and_whole(run: Run, scans: Path)
 def test_options_reach_the_model_and_the_reader(run: Run, scans: Path) -> None:
     run(scans / "a.png", "-m", "some/model", "--dtype", "bf16", "--offline", "--policy", "off",
         "--max-windows", 3, "--max-tokens", 77, "--text-layer", "never")  # fmt: skip
-    assert NameReader.loads == [("some/model", {"dtype": "bf16", "offline": True})]
+    assert NameReader.loads == [("some/model", {"dtype": "bf16", "device": "auto", "offline": True})]
     told = NameReader.options
     assert (told.policy, told.max_windows, told.max_tokens, told.text_layer) == ("off", 3, 77, "never")
 

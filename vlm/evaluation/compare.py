@@ -284,7 +284,7 @@ def page_reader(vlm: Model) -> Reader:
     from vlm.reading.transcribe import PageReader, ReadOptions
 
     def read(file: Path, policy: str) -> Read:
-        (page,) = list_pages([file], SourceOptions())
+        page = next(iter(list_pages([file], SourceOptions())))
         options = ReadOptions(policy=policy, text_layer="never")
         got = PageReader(vlm, options).read(page)
         seen = sum(window.kind != "blank" for window in got.windows)

@@ -20,6 +20,7 @@ from pan_and_scan import ImageError
 from vlm.answer import Answer
 from vlm.asking import Model
 from vlm.errors import UsageError, VlmError
+from vlm.fields import fields_of
 from vlm.options import Options
 from vlm.reading.sources import OpenedPage, SourcePage
 from vlm.reading.transcribe import SILENT
@@ -78,12 +79,19 @@ def ask_pages(
         if scored.by == "unreadable":
             break
         answer = vlm.ask(scored.page.open().image, question, options)
-        sure = -1.0 if answer.text in SILENT else answer.confidence
+        sure = -1.0 if _is_silent(answer) else answer.confidence
         if best is None or sure > best[0]:
             best = sure, answer, scored.page
     if best is None:
         raise UsageError("none of the pages can be read: see vlm read for what is wrong with each")
     return Found(best[1], best[2], tuple(ranking))
+
+
+def _is_silent(answer: Answer) -> bool:
+    """Whether it says nothing; fields that are all null say nothing either."""
+    if answer.data is None:
+        return answer.text in SILENT
+    return all(field.value in (None, "", [], {}) for field in fields_of(answer))
 
 
 def rank(

@@ -9,17 +9,21 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-from pan_and_scan import ImageError
+from PIL import Image
+
+from pan_and_scan import ImageError, Window
 from vlm.answer import Answer
 from vlm.asking import Model
 from vlm.constrain import Constraint
-from vlm.errors import UsageError, VlmError
+from vlm.errors import OutageError, UsageError, VlmError
 from vlm.fields import Field, evidence_of, fields_of
 from vlm.options import Options
+from vlm.reading.ink import ink_of
 from vlm.reading.loops import loop_of
 from vlm.reading.record import FieldText, PageText
 from vlm.reading.sources import SourcePage
 from vlm.reading.transcribe import ReadOptions, unread
+from vlm.reading.upright import Turn, angle_of, turned
 from vlm.sampling import Sampling
 
 
@@ -47,19 +51,36 @@ class FieldReader:
         self.question = fields_question(constraint)
 
     def read(self, page: SourcePage) -> PageText:
-        """Read one page; whatever goes wrong with it is in the result, never raised."""
+        """Read one page; whatever goes wrong with it is in the result.
+
+        Raises:
+            OutageError: the model's server is away, which is no page's fault.
+        """
         size = (0, 0)
         try:
             image = page.open().image
             size = image.size
-            for number in range(len(self.options.temperatures)):
-                answer = self.vlm.ask(image, self.question, self._asking(number))
-                if not _loops(answer):
-                    return self._told(page, size, answer, number + 1)
+            return self._ask(unread(page, size, ""), image)
+        except OutageError:
+            raise
         except (VlmError, ImageError) as error:
             return replace(unread(page, size, str(error)), model=self.vlm.name)
-        failed = unread(page, size, "a value repeats itself without end")
-        return replace(failed, model=self.vlm.name, attempts=len(self.options.temperatures))
+
+    def _ask(self, empty: PageText, image: Image.Image) -> PageText:
+        """Ask the page as its lines lie; one that lies on its side, on the other side, too."""
+        degrees = angle_of(ink_of(image))
+        why = ""
+        for number in range(len(self.options.temperatures)):
+            asked: list[tuple[Answer, Turn]] = []
+            for way in (degrees,) if degrees < 45.0 else (degrees, degrees - 180.0):
+                upright, turn = turned(image, way)
+                answer = self.vlm.ask(upright, self.question, self._asking(number))
+                why = _trouble(answer) or why
+                if not _trouble(answer):
+                    asked.append((answer, turn))
+            if asked:
+                return self._told(empty, *max(asked, key=lambda one: one[0].confidence), number + 1)
+        return replace(empty, error=why, model=self.vlm.name, attempts=len(self.options.temperatures))
 
     def _asking(self, number: int) -> Options:
         temperature = self.options.temperatures[number]
@@ -69,24 +90,34 @@ class FieldReader:
             sampling=Sampling(temperature=temperature, top_p=0.95, seed=self.options.seed + number),
         )  # fmt: skip
 
-    def _told(self, page: SourcePage, size: tuple[int, int], answer: Answer, tries: int) -> PageText:
+    def _told(self, empty: PageText, answer: Answer, turn: Turn, tries: int) -> PageText:
         return replace(
-            unread(page, size, ""),
+            empty,
             source="model",
             model=self.vlm.name,
-            windows=tuple(used.window for used in answer.windows),
+            windows=tuple(Window(*turn.back(used.window.box), used.window.kind) for used in answer.windows),
+            turned=turn.degrees,
             attempts=tries,
             data=answer.data,
-            fields=tuple(_placed(answer, field) for field in fields_of(answer)),
+            fields=tuple(_placed(answer, field, turn) for field in fields_of(answer)),
         )
 
 
-def _placed(answer: Answer, field: Field) -> FieldText:
-    """A field with the box its tokens were read from."""
+def _placed(answer: Answer, field: Field, turn: Turn) -> FieldText:
+    """A field with the box its tokens were read from, on the page as it lies."""
     found = evidence_of(answer, field)
-    return FieldText(field.path, field.value, field.confidence, None if found is None else found.box)
+    box = None if found is None else turn.back(found.box)
+    return FieldText(field.path, field.value, field.confidence, box)
 
 
-def _loops(answer: Answer) -> bool:
-    """Whether a string of the answer goes round in circles; one that was cut off is looked at closest."""
-    return any(isinstance(field.value, str) and bool(loop_of(field.value)) for field in fields_of(answer))
+def _trouble(answer: Answer) -> str:
+    """Why the fields can't be trusted; empty if they can.
+
+    An answer that was cut off is closed so that it validates: what was not read stands in it as null, and a
+    number may have lost its last digits.
+    """
+    if any(isinstance(field.value, str) and loop_of(field.value) for field in fields_of(answer)):
+        return "a value repeats itself without end"
+    if answer.finish_reason != "stop":
+        return "the fields were cut off; give more --max-tokens"
+    return ""

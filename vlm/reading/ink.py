@@ -22,6 +22,9 @@ FAINTEST = 24  # of 255: what differs less from the paper is noise, not ink
 CONTRAST = 0.35  # of the page's strongest contrast; JPEG halos differ less
 HOLLOW = 0.15  # share of ink below which a large piece is a frame; letters have more
 SPECK = 0.4  # of the usual letter's height; what is smaller is no letter of its own
+LARGE = 20.0  # times the usual letter's height: what is larger is no letter
+WORD = 3  # letters of unusual size that have to stand together, to be taken for a word
+LEGIBLE = 6  # pixels of small letters that can be read
 MOST_PIECES = 60_000  # connected pieces; a page with more is a picture or noise
 
 
@@ -58,12 +61,20 @@ def rows_of(ink: np.ndarray) -> list[Row]:
     tall = np.array([bottom - top for _, top, _, bottom in pieces])
     usual = float(np.median(tall[tall >= 4])) if (tall >= 4).any() else float(np.median(tall))
     letters: list[Box] = []
+    large: list[Box] = []
     for piece, height, fill in zip(pieces, tall, filled, strict=True):
         width = piece[2] - piece[0]
         frame = fill < HOLLOW and min(width, height) > 2 * usual
-        if 0.2 * usual <= height <= 5 * usual and width <= 12 * max(usual, height) and not frame:
+        if frame:
+            continue
+        if 0.2 * usual <= height <= 5 * usual and width <= 12 * max(usual, height):
             letters.append(piece)
-    return _joined(letters, ink.shape) if letters else []
+        elif 5 * usual < height <= LARGE * usual and width <= 2 * height:
+            large.append(piece)
+    rows = _joined(letters, ink.shape) if letters else []
+    # A heading's letters; one large piece alone is a picture.
+    rows += [row for row in (_joined(large, ink.shape) if large else []) if row.letters >= WORD]
+    return sorted(rows, key=lambda row: row.box[1])
 
 
 def _pieces(ink: np.ndarray) -> tuple[list[Box], list[float]]:
@@ -101,8 +112,9 @@ def _joined(letters: Sequence[Box], shape: tuple[int, int]) -> list[Row]:
     usual = float(np.median(np.repeat([row.height for row in rows], [row.letters for row in rows])))
     # The dot of an i or an accent that touched nothing belongs to the row around it.
     specks = [row for row in rows if row.height < SPECK * usual]
-    kept = _absorbed([row for row in rows if row.height >= SPECK * usual], specks)
-    return sorted(kept, key=lambda row: row.box[1])
+    kept, alone = _absorbed([row for row in rows if row.height >= SPECK * usual], specks)
+    small = [row for row in alone if row.letters > WORD and row.height >= LEGIBLE]
+    return sorted([*kept, *small], key=lambda row: row.box[1])
 
 
 def _row(boxes: Sequence[Box]) -> Row:
@@ -110,8 +122,9 @@ def _row(boxes: Sequence[Box]) -> Row:
     return Row(around(boxes), len(boxes), float(heights[(3 * len(heights)) // 4]))  # capitals, not commas
 
 
-def _absorbed(rows: list[Row], specks: list[Row]) -> list[Row]:
-    merged = list(rows)
+def _absorbed(rows: list[Row], specks: list[Row]) -> tuple[list[Row], list[Row]]:
+    """The rows with the specks that lie at them, and the specks that lie apart."""
+    merged, alone = list(rows), []
     for speck in specks:
         for index, row in enumerate(merged):
             left, top, right, bottom = row.box
@@ -123,4 +136,6 @@ def _absorbed(rows: list[Row], specks: list[Row]) -> list[Row]:
             ):
                 merged[index] = Row(around((row.box, speck.box)), row.letters, row.height)
                 break
-    return merged
+        else:
+            alone.append(speck)
+    return merged, alone

@@ -166,8 +166,11 @@ def _pages_of(entry: _Found, ranges: Sequence[_Range], rendering: Rendering) -> 
     except ImageError:  # opening it says the same again
         yield SourcePage(source.name, 1, 1, source, rendering)
         return
-    except MissingPackage:  # every file of its kind would fail
-        raise
+    except MissingPackage as error:
+        if entry.named:  # told before anything is read
+            raise
+        yield SourcePage(source.name, 1, 1, source, rendering, problem=str(error))
+        return
     except UsageError as error:
         yield SourcePage(source.name, 1, 1, source, rendering, problem=str(error))
         return

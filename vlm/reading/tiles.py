@@ -65,6 +65,11 @@ class Tile:
         return around(line.box for line in self.lines)
 
     @property
+    def letters(self) -> int:
+        """About how many letters it has."""
+        return sum(line.letters for line in self.lines)
+
+    @property
     def halves(self) -> tuple[Tile, ...]:
         """Two tiles of half its lines, of half its rows where it has one line; none of a single row."""
         if len(self.lines) > 1:
@@ -216,7 +221,8 @@ def tiles_of(lines: Sequence[TextLine], room: Room) -> list[Tile]:
     tiles: list[Tile] = []
     group: list[TextLine] = []
     for line in lines:
-        if group and not (_fits_on(group, line) and _holds([*group, line], room)):
+        grown = [*group, line]
+        if group and not (_fits_on(group, line) and _holds(grown, room) and _alone(grown, lines)):
             tiles.append(Tile(tuple(group)))
             group = []
         group.append(line)
@@ -228,6 +234,17 @@ def _fits_on(group: Sequence[TextLine], line: TextLine) -> bool:
     below = line.box[1] >= group[-1].box[3] - line.height
     small, large = sorted((group[0].height, line.height))
     return below and large <= ALIKE * small
+
+
+def _alone(group: Sequence[TextLine], lines: Sequence[TextLine]) -> bool:
+    """Whether no other line lies in the group's box: a heading over two columns is as wide as both."""
+    left, top, right, bottom = around(line.box for line in group)
+    mine = set(map(id, group))
+    return not any(
+        line.box[0] < right and line.box[2] > left and top < (line.box[1] + line.box[3]) / 2 < bottom
+        for line in lines
+        if id(line) not in mine
+    )
 
 
 def _holds(lines: Sequence[TextLine], room: Room) -> bool:

@@ -20,10 +20,10 @@ from PIL import Image
 from pan_and_scan import ImageError, Window
 from vlm.answer import Answer
 from vlm.asking import Model
-from vlm.errors import UsageError, VlmError
+from vlm.errors import OutageError, UsageError, VlmError
 from vlm.options import Options
 from vlm.reading.ink import Row, ink_of, rows_of
-from vlm.reading.loops import loop_of
+from vlm.reading.loops import SAID, loop_of
 from vlm.reading.record import Block, Box, Line, PageText
 from vlm.reading.sources import OpenedPage, SourcePage
 from vlm.reading.tiles import CHARACTERS, LETTER, Cut, Room, Tile, cut_out, lines_of, tiles_of
@@ -33,6 +33,9 @@ from vlm.sampling import Sampling
 TextLayerUse = Literal["auto", "never", "only"]
 UNSURE = 0.6  # confidence below which a page may stand on its head
 SILENT = ("", "Not in the image.")
+SPECKS = 1e-3  # share of ink up to which a page may be empty but for dirt
+FEWEST = 3  # letters that are dirt at most, where nothing could be read
+SLACK = 1.5  # characters of a text for each letter seen: letters touch, and spaces aren't seen
 CHECKED = 24  # characters between looks for a loop
 
 
@@ -68,6 +71,14 @@ class _Said:
     lost: int = 0  # lines that could not be read
 
 
+@dataclass(frozen=True)
+class _Read:
+    """What a tile was read as while it was tried which way up the page lies."""
+
+    tile: Tile
+    answer: Answer | None
+
+
 class PageReader:
     """Reads pages with a model, or takes a PDF's own text where that is sound."""
 
@@ -77,13 +88,19 @@ class PageReader:
         self.on_tile: Callable[[int, int], None] | None = None  # told (tiles read, tiles in all)
 
     def read(self, page: SourcePage) -> PageText:
-        """Read one page; whatever goes wrong with it is in the result, never raised."""
+        """Read one page; whatever goes wrong with it is in the result.
+
+        Raises:
+            OutageError: the model's server is away, which is no page's fault.
+        """
         try:
             opened = page.open()
         except (VlmError, ImageError) as error:
             return unread(page, (0, 0), str(error))
         try:
             return self._read(page, opened)
+        except OutageError:
+            raise
         except (VlmError, ImageError) as error:
             return replace(unread(page, opened.image.size, str(error)), model=self.vlm.name)
 
@@ -105,9 +122,14 @@ class PageReader:
             empty: what is known of the page so far.
         """
         ink = ink_of(image)
-        if not ink.any():
-            return replace(empty, source="model", model=self.vlm.name)  # an empty page is no failure
+        blank = replace(empty, source="model", model=self.vlm.name)  # an empty page is no failure
+        specks = ink.mean() < SPECKS  # the back of a scan: dust, a punch hole
+        letters = sum(row.letters for row in rows_of(ink)) if specks else FEWEST
+        if specks and not letters:
+            return blank
         said, turn = self._best_way_up(image, angle_of(ink))
+        if letters < FEWEST and not any(part.lines for part in said):
+            return blank
         lines = [replace(line, box=turn.back(line.box)) for part in said for line in part.lines]
         numbers = [number for part in said for number in part.blocks]
         lost, found = sum(part.lost for part in said), len(lines)
@@ -131,14 +153,15 @@ class PageReader:
         for way in ways:
             page, turn = turned(image, way)
             tiles = self._tiles(page)
-            probe = max(tiles, key=lambda tile: sum(line.letters for line in tile.lines))
-            sure = _sureness(self._try(cut_out(page, probe, self.room), 0))
+            probe = max(tiles, key=lambda tile: tile.letters)
+            answer = self._try(cut_out(page, probe, self.room), probe, 0)
+            sure = _sureness(answer)
             if sure > surest:
-                surest, best = sure, (page, turn, tiles)
+                surest, best = sure, (page, turn, tiles, _Read(probe, answer))
             if sure >= UNSURE and way < 45.0:
                 break
-        page, turn, tiles = best
-        return list(self._read_tiles(page, tiles)), turn
+        page, turn, tiles, read = best
+        return list(self._read_tiles(page, tiles, read)), turn
 
     @property
     def room(self) -> Room:
@@ -152,20 +175,21 @@ class PageReader:
         rows = rows_of(ink_of(page)) or [Row((0, 0, page.width, page.height), 1, LETTER)]
         return tiles_of(lines_of(rows), self.room)
 
-    def _read_tiles(self, page: Image.Image, tiles: Sequence[Tile]) -> Iterator[_Said]:
+    def _read_tiles(self, page: Image.Image, tiles: Sequence[Tile], read: _Read) -> Iterator[_Said]:
         for done, tile in enumerate(tiles):
             if self.on_tile is not None:
                 self.on_tile(done, len(tiles))
-            yield from self._read_tile(page, tile)
+            yield from self._read_tile(page, tile, read)
 
-    def _read_tile(self, page: Image.Image, tile: Tile) -> Iterator[_Said]:
+    def _read_tile(self, page: Image.Image, tile: Tile, read: _Read | None = None) -> Iterator[_Said]:
         """Read a tile; where no temperature helps, or lines were left out, its halves."""
         cut = cut_out(page, tile, self.room)
         for number in range(len(self.options.temperatures)):
-            answer = self._try(cut, number)
+            known = number == 0 and read is not None and read.tile is tile
+            answer = read.answer if known and read is not None else self._try(cut, tile, number)
             if answer is None:
                 continue
-            if tile.halves and len(answer.text.split("\n")) < len(tile.lines):
+            if tile.halves and len(_texts(answer)) < len(tile.lines):
                 break
             yield _placed(answer, tile, cut, number + 1)
             return
@@ -174,8 +198,12 @@ class PageReader:
         for half in tile.halves:
             yield from self._read_tile(page, half)
 
-    def _try(self, cut: Cut, number: int) -> Answer | None:
-        """One reading; None where it loops, runs over, or stays silent."""
+    def _try(self, cut: Cut, tile: Tile, number: int) -> Answer | None:
+        """One reading; None where it loops, runs over, or stays silent.
+
+        What repeats itself is a loop once it is longer than what is seen: pages repeat "0.00", too.
+        """
+        honest = SLACK * tile.letters + SAID
         options = self.options
         temperature = options.temperatures[number]
         sampling = Sampling(temperature=temperature, top_p=0.95, seed=options.seed + number)
@@ -189,11 +217,17 @@ class PageReader:
             text += piece
             if len(text) - checked >= CHECKED:
                 checked = len(text)
-                if loop_of(text):
+                if len(text) > honest and loop_of(text):
                     return None
         assert stream.answer is not None
-        done = stream.answer.finish_reason == "stop" and not loop_of(text)
+        loops = len(text) > honest and loop_of(text)
+        done = stream.answer.finish_reason == "stop" and not loops
         return stream.answer if done and stream.answer.text.strip() not in SILENT else None
+
+
+def _texts(answer: Answer) -> list[str]:
+    """The lines of an answer that hold something."""
+    return [text for text in answer.text.split("\n") if text.strip()]
 
 
 def _sureness(answer: Answer | None) -> float:

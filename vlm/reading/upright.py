@@ -61,12 +61,7 @@ class Turn:
 def turned(image: Image.Image, degrees: float) -> tuple[Image.Image, Turn]:
     """Turn a page counter-clockwise; quarter turns are exact, others are resampled on its paper."""
     if degrees % 90 == 0:
-        quarter = {
-            90: Image.Transpose.ROTATE_90,
-            180: Image.Transpose.ROTATE_180,
-            270: Image.Transpose.ROTATE_270,
-        }
-        turn = quarter.get(round(degrees) % 360)
+        turn = _QUARTERS.get(round(degrees) % 360)
         result = image.transpose(turn) if turn is not None else image
     else:
         result = image.rotate(degrees, Image.Resampling.BICUBIC, expand=True, fillcolor=paper_of(image))

@@ -26,7 +26,7 @@ from typing import Any, NoReturn
 
 import httpx2
 
-from vlm.errors import RemoteError, UsageError
+from vlm.errors import OutageError, RemoteError, UsageError
 
 MAX_BYTES = 256 << 20  # of one answer
 MAX_JSON = 8 << 20  # of one JSON text within it: a body, an event
@@ -173,7 +173,7 @@ class Server:
         except (httpx2.SSEError, httpx2.DecodingError) as error:
             self.fail(said(error))
         except httpx2.TransportError:
-            raise RemoteError(f"{self.url}: the answer broke off; ask again") from None
+            raise OutageError(f"{self.url}: the answer broke off; ask again") from None
 
     def _whole(self, response: httpx2.Response, most: int) -> bytes:
         held = bytearray()
@@ -198,7 +198,7 @@ class Server:
     def _unreachable(self, error: httpx2.TransportError) -> RemoteError:
         if isinstance(error, httpx2.ReadTimeout):
             return RemoteError(f"{self.url}: said nothing for {self.patience.silence:g} s; is it overloaded?")
-        return RemoteError(
+        return OutageError(
             f"{self.url}: can't be reached ({said(error) or type(error).__name__}); is it running?"
         )
 
@@ -209,7 +209,7 @@ class Server:
         why = f"{status}: {told}" if told else f"{status}"
         if status in (401, 403):
             wrong = "the API key was refused" if self._key else "asks for an API key"
-            return RemoteError(f"{self.url}: {wrong} ({why}); give it with --api-key or VLM_API_KEY")
+            return OutageError(f"{self.url}: {wrong} ({why}); give it with --api-key or VLM_API_KEY")
         if 300 <= status < 400:
             to = self.said(response.headers.get("location", "")) or "elsewhere"
             return RemoteError(f"{self.url}: points to {to}, which is not followed; give that URL")
@@ -220,7 +220,7 @@ class Server:
         if status == 413:
             return RemoteError(f"{self.url}: the question is too large ({why}); send fewer or smaller images")
         if status in BUSY:
-            return RemoteError(f"{self.url}: is busy or not ready ({why}); try again later")
+            return OutageError(f"{self.url}: is busy or not ready ({why}); try again later")
         if status >= 500:
             return RemoteError(f"{self.url}: failed ({why}); its log says more")
         return Refused(f"{self.url}: refused the question ({why})")

@@ -137,9 +137,11 @@ def prepared(
     if asked.held_to is not None:
         options = replace(options, constraint=_compiled(asked.held_to))
     images: dict[ImageRef, Image.Image] = {}
-    windows = 0
+    windows, room = 0, limits.all_pixels
     for ref in asked.images:
-        images[ref] = image = opened(data[ref] if ref in data else data_of(ref, limits), ref, limits)
+        held = data[ref] if ref in data else data_of(ref, limits)
+        images[ref] = image = opened(held, ref, max(1, min(limits.pixels, room)))
+        room -= image.width * image.height
         windows += len(plan(*image.size, options.windowing(model.engine.window_size)))
         if windows > limits.windows:
             raise ApiError(

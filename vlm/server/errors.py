@@ -88,6 +88,8 @@ def told(error: BaseException, hidden: Mapping[str, str]) -> ApiError:
             message = message.replace(inside, outside)
         kind = "invalid_image" if isinstance(error, ImageError) else "invalid_prompt"
         return ApiError(400, message, "invalid_value" if isinstance(error, UsageError) else kind)
+    if isinstance(error, RecursionError):
+        return ApiError(400, "nested too deeply", "invalid_value")
     log.error("a request ended in an error of ours", exc_info=error)
     return ApiError(500, "internal error; the server's log has the details", "internal_error")
 

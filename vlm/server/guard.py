@@ -65,7 +65,7 @@ class Guard:
         except _Gone:
             pass
         else:
-            with suppress(SendTimeoutError):  # a client that takes nothing; its connection is closed now
+            with suppress(SendTimeoutError):  # a client that takes nothing; ``connection`` ends it
                 await self._app(scope, body.replayed(receive), watched)
         finally:
             self._held -= body.size

@@ -76,14 +76,19 @@ def data_of(ref: ImageRef, limits: Limits) -> bytes:
     return data
 
 
-def opened(data: bytes, ref: ImageRef, limits: Limits) -> Image.Image:
+def opened(data: bytes, ref: ImageRef, most: int) -> Image.Image:
     """The picture in the bytes: upright RGB.
+
+    Args:
+        data: of a file.
+        ref: names it in an error.
+        most: pixels it may have.
 
     Raises:
         ApiError: empty, damaged, unknown or too large.
     """
     try:
-        return load_image(data, max_pixels=limits.pixels)
+        return load_image(data, max_pixels=most)
     except ImageError as error:
         raise _refused(ref, str(error).replace("the given bytes", "the image", 1), "invalid_image") from None
 

@@ -23,12 +23,14 @@ class Limits:
     held_bytes: int = 256 << 20  # of all requests that are read, wait or run
     connections: int = 512  # at once, those that say nothing included
     header_seconds: float = 10.0  # to send a request's header
+    header_bytes: int = 64 << 10  # of it
     body_seconds: float = 30.0  # to send a body, and to take a piece of an answer
     values: int = 200_000  # commas and brackets of a body: one object in memory each
     text: int = 1_000_000  # characters of a conversation
     images: int = 16  # of a request
     image_bytes: int = 20 << 20  # of one image
     pixels: int = 40_000_000  # of one image
+    all_pixels: int = 80_000_000  # of a request's images; each is three bytes while its answer is made
     windows: int = 64  # of a request, over all its images
     tokens: int = 4096  # of an answer
     choices: int = 8  # answers to one request (n)

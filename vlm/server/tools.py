@@ -162,8 +162,12 @@ def _call_schema(function: Function, definitions: dict[str, Any]) -> dict[str, A
     parameters = dict(function.parameters or {"type": "object", "properties": {}})
     parameters.setdefault("type", "object")
     for home in ("$defs", "definitions"):
-        for name, definition in (parameters.pop(home, None) or {}).items():
-            if definitions.setdefault(name, definition) != definition:
+        held = parameters.pop(home, None) or {}
+        if not isinstance(held, dict):
+            raise ApiError(400, f"tools: {home} must be an object", "invalid_value", "tools")
+        for name, definition in held.items():
+            moved = _moved(definition)
+            if definitions.setdefault(name, moved) != moved:
                 raise ApiError(
                     400, f"tools: two functions define {name} differently", "invalid_value", "tools"
                 )
@@ -204,7 +208,8 @@ def _parsed(text: str) -> Any:
 def _is_call(call: Any, known: set[str]) -> bool:
     return (
         isinstance(call, dict)
-        and call.get("name") in known
+        and isinstance(call.get("name"), str)
+        and call["name"] in known
         and isinstance(call.get("parameters", {}), dict)
         and call.keys() <= {"name", "parameters"}
     )
@@ -212,6 +217,7 @@ def _is_call(call: Any, known: set[str]) -> bool:
 
 def _shown(call: dict[str, Any]) -> dict[str, Any]:
     arguments = json.dumps(call.get("parameters", {}), ensure_ascii=False)
+    arguments = arguments.encode(errors="replace").decode()  # half a surrogate pair can't be sent
     return {
         "id": f"call_{uuid.uuid4().hex[:24]}",
         "type": "function",

@@ -41,6 +41,7 @@ CLASSES = len(CHARSET) + 1
 SEEN_CLASSES = {name: CLASSES + index for index, name in enumerate((*SHADES, *sorted(FORMS)))}
 DENSE_CLASSES = CLASSES + len(SEEN_CLASSES)  # a character, or the colour or the kind of a shape
 IGNORED_SLOT = 255  # of a window whose letters are too small to read
+WHOLE = 0.75  # share of a shape that must be shown for its kind to be seen
 POOL = 2  # patches along one side of a soft token
 _CLASS_OF = {char: index + 1 for index, char in enumerate(CHARSET)}
 
@@ -48,8 +49,8 @@ _CLASS_OF = {char: index + 1 for index, char in enumerate(CHARSET)}
 def slot_classes(glyphs: Iterable[Glyph], config: VisionConfig, marks: Iterable[Mark] = ()) -> np.ndarray:
     """Classes of the characters in each patch, grouped by soft token.
 
-    A patch within a shape (in the middle of its square, where every kind has ink or is empty in
-    its own way) names the shape's colour and its kind.
+    The patches around the middle of a shape name its colour and its kind; the others within it say
+    nothing, so that large shapes don't count for more. Of a shape that is cut off nothing is asked.
 
     Args:
         glyphs: in reading order, in pixels of the encoder's square; those outside are left out.
@@ -69,7 +70,11 @@ def slot_classes(glyphs: Iterable[Glyph], config: VisionConfig, marks: Iterable[
             max(0.7 * half, config.patch_size / 2) for half in (mark.half_width, mark.half_height)
         )
         inside = (abs(x - mark.x) <= reach_x) & (abs(y - mark.y) <= reach_y)
-        grid[inside, 0], grid[inside, 1] = SEEN_CLASSES[mark.color], SEEN_CLASSES[mark.kind]
+        middle = inside & (abs(x - mark.x) <= config.patch_size) & (abs(y - mark.y) <= config.patch_size)
+        grid[inside] = IGNORED_SLOT
+        if _shown(mark, config.image_size) > WHOLE:
+            grid[middle] = EMPTY
+            grid[middle, 0], grid[middle, 1] = SEEN_CLASSES[mark.color], SEEN_CLASSES[mark.kind]
     for glyph in glyphs:
         column, row = int(glyph.x // config.patch_size), int(glyph.y // config.patch_size)
         on_grid = 0 <= column < side and 0 <= row < side
@@ -86,6 +91,15 @@ def text_classes(lines: Sequence[str]) -> Tensor:
     padded = torch.full((TEXT_LENGTH,), EMPTY, dtype=torch.uint8)
     padded[: len(classes)] = torch.tensor(classes, dtype=torch.uint8)
     return padded
+
+
+def _shown(mark: Mark, side: int) -> float:
+    """Share of a mark's box that lies on a square."""
+
+    def along(middle: float, half: float) -> float:
+        return max(0.0, min(middle + half, side) - max(middle - half, 0.0)) / (2 * half)
+
+    return along(mark.x, mark.half_width) * along(mark.y, mark.half_height)
 
 
 class EncoderPages(IterableDataset[tuple[Tensor, Tensor, Tensor]]):

@@ -6,6 +6,7 @@ places and one mask serves all; examples are sorted by length, so little padding
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -17,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import IterableDataset
 
-from pan_and_scan import Policy, Window, crop, named_policy, plan
+from pan_and_scan import Policy, Window, crop, named_policy, windows_of
 from vlm.config import ModelConfig
 from vlm.masks import Span
 from vlm.pixels import resize_square
@@ -25,15 +26,17 @@ from vlm.prompt import ImagePart, Turn, plan_chat
 from vlm.tokenizer import GemmaTokenizer
 from vlm.training.encoder import IGNORED_SLOT, slot_classes, text_classes
 from vlm.training.fonts import Split
-from vlm.training.page import Glyph, Mark, Page
-from vlm.training.questions import Question, talk_about, talk_about_two
+from vlm.training.page import ABSENT, Glyph, Mark, Page
+from vlm.training.questions import Decoys, Question, talk_about, talk_about_two
 from vlm.training.scenes import Scene, Scenes
 
 IGNORED = -100
+DECIDED = 3.0  # times the weight of an answer that is decided and not read: few of its tokens say anything
 WEIGHT = -0.5  # a label weighs its answer's length to this power, so that long answers don't drown short ones
 LEGIBLE = 3.5  # pixels between neighbouring characters of a window's square; below, nobody can read
 TURNS = (1, 2, 3, 5)  # a further question costs a fraction of a further image
 SORTED = 16  # batches whose examples are sorted by length together; at 4, a third of a batch is padding
+INNER = 0.7  # of half a shape's size: what lies within is shape, whatever its kind
 MOST_TEXT = 240  # characters of all answers of an example
 
 
@@ -66,9 +69,12 @@ class Layout:
 LAYOUTS = (
     Layout(0.70, 1, 16),
     Layout(0.08, 1, 8, images=2),
-    Layout(0.12, 3, 6),
-    Layout(0.06, 5, 4),
-    Layout(0.04, 10, 2),
+    Layout(0.09, 3, 6),
+    Layout(0.03, 4, 5),
+    Layout(0.04, 5, 4),
+    Layout(0.02, 7, 3),
+    Layout(0.03, 10, 2),
+    Layout(0.01, 13, 2),
 )
 
 
@@ -81,9 +87,15 @@ class ReaderBatches(IterableDataset[Batch]):
     def __iter__(self) -> Iterator[Batch]:
         torch.set_num_threads(1)
         maker = BatchMaker(self.folder, Scenes(self.split, self.seed))
+        # One step of this layout, one of that: sixteen on end of one unlearn the others.
+        waiting: dict[Layout, Iterator[Batch]] = {}
         while True:
             (layout,) = maker.scenes.rng.choices(self.layouts, [x.share for x in self.layouts])
-            yield from maker.batches(layout)
+            batch = next(waiting.get(layout, iter(())), None)
+            if batch is None:
+                waiting[layout] = maker.batches(layout)
+                batch = next(waiting[layout])
+            yield batch
 
 
 @dataclass(frozen=True)
@@ -91,6 +103,7 @@ class _Answer:
     at: int  # index of its first token in the prompt
     ids: list[int]  # its tokens and the end of turn
     places: list[list[int]]  # soft tokens of each character
+    weight: float  # of each token in the loss
 
 
 @dataclass(frozen=True)
@@ -114,6 +127,7 @@ class BatchMaker:
         self.tokens = config.mm_tokens_per_image
         self.tokenizer = GemmaTokenizer.from_folder(folder)
         self.scenes = scenes
+        self.decoys = Decoys(scenes.text.words)
 
     def batches(self, layout: Layout, together: int = SORTED) -> Iterator[Batch]:
         """Some batches of one layout, sorted by length."""
@@ -140,7 +154,7 @@ class BatchMaker:
             for answer in example.answers:
                 end = answer.at + len(answer.ids)
                 labels_BT[row, answer.at - 1 : end - 1] = ids_BT[row, answer.at : end]
-                weights_BT[row, answer.at - 1 : end - 1] = len(answer.ids) ** WEIGHT
+                weights_BT[row, answer.at - 1 : end - 1] = answer.weight
                 for offset, held in enumerate(answer.places):
                     places_BTS[row, answer.at - 1 + offset, held] = True
         return Batch(
@@ -155,13 +169,15 @@ class BatchMaker:
         )
 
     def _example(self, layout: Layout) -> _Example | None:
-        rng, words = self.scenes.rng, self.scenes.text.words
+        rng, words = self.scenes.rng, self.decoys
         made = [self._page(layout) for _ in range(layout.images)]
         pages = [page for page, _ in made]
         if layout.images == 2:
             questions = talk_about_two(pages, rng, words)
         else:
             questions = talk_about(pages[0], rng, words, turns=rng.choice(TURNS))
+        for page in pages:
+            words.note(page)
         questions = _within(questions, MOST_TEXT)
         if not questions:
             return None
@@ -194,8 +210,13 @@ class BatchMaker:
             assert len(said) == len(question.answer), question.answer
             before = sum(map(len, windows[: question.image])) * self.tokens
             places = [self._held(glyph, windows[question.image], before) for glyph in question.sources]
+            if question.seen:
+                places = [self._covered(question.seen, windows[question.image], before)] * len(said)
             said.append(self.tokenizer.special.end_of_turn)
-            answers.append(_Answer(len(prompt.ids), said, places))
+            weight = len(said) ** WEIGHT
+            if not question.is_read and question.answer != ABSENT:
+                weight *= DECIDED
+            answers.append(_Answer(len(prompt.ids), said, places, weight))
             ids = [*prompt.ids, *said]
             turns.append(Turn("assistant", (question.answer,)))
         return ids, spans, answers
@@ -229,7 +250,8 @@ class BatchMaker:
                 scene = Scene(sides[0], sides[1], longer / self.side, exact=False)
             else:
                 crops = layout.windows - 1
-                columns = rng.choice([c for c in range(1, crops + 1) if crops % c == 0])
+                grids = [c for c in range(1, crops + 1) if crops % c == 0]
+                columns = rng.choices(grids, [1 + 2 * (1 < c < crops) for c in grids])[0]  # strips are rarer
                 rows = crops // columns
                 # gemma3 cuts along the longer side only.
                 strip = 1 in (columns, rows) and crops <= 4
@@ -241,9 +263,29 @@ class BatchMaker:
                 height = round(self.side * rows * max(1.0, scale * wobble[1]))
                 scene = Scene(width, height, scale, exact=True)
             page = self.scenes.page(scene)
-            windows = plan(*page.image.size, policy)
+            windows = tuple(w for w in windows_of(page.image, policy) if w.kind != "blank")
             if len(windows) == layout.windows and (page.lines or page.facts):
                 return page, windows
+
+    def _covered(self, marks: Sequence[Mark], windows: tuple[Window, ...], before: int) -> list[int]:
+        """Soft tokens whose middle lies well within a mark, and those of the marks' own middles."""
+        grid = round(self.tokens**0.5)
+        held: set[int] = set()
+        for index, w in enumerate(windows):
+            wide, high = (w.right - w.left) / grid, (w.bottom - w.top) / grid
+            for mark in marks:
+                if not (w.left <= mark.x < w.right and w.top <= mark.y < w.bottom):
+                    continue
+                middle = int((mark.x - w.left) / wide), int((mark.y - w.top) / high)
+                for row, column in itertools.product(range(grid), repeat=2):
+                    x, y = w.left + (column + 0.5) * wide, w.top + (row + 0.5) * high
+                    near = (
+                        abs(x - mark.x) <= INNER * mark.half_width
+                        and abs(y - mark.y) <= INNER * mark.half_height
+                    )
+                    if near or (column, row) == middle:
+                        held.add(before + index * self.tokens + row * grid + column)
+        return sorted(held)
 
     def _held(self, glyph: Glyph | None, windows: tuple[Window, ...], before: int) -> list[int]:
         """Soft tokens, counted over all windows, that hold a glyph's centre."""

@@ -47,7 +47,7 @@ class Fact:
     answer: str
     subject: str = ""
     at: tuple[int | None, ...] = ()  # glyph of each answer character; empty: not read from one place
-    mark: int | None = None  # the mark to look at, where the answer is not read from glyphs
+    marks: tuple[int, ...] = ()  # those to look at, where the answer is not read from glyphs
 
 
 @dataclass(frozen=True)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import random
+import string
+from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from statistics import fmean
+from typing import Any
 
-from vlm.training.page import ABSENT, Fact, Glyph, Page
+from vlm.training.page import ABSENT, Fact, Glyph, Mark, Page
 from vlm.training.wordings import (
     ABSENT_KEYS,
     ANSWERS_TOO,
@@ -24,9 +27,9 @@ from vlm.training.wordings import (
     WORDINGS,
 )
 
+NAMED = ("price", "quantity", "field")  # questions that name the thing they are asked of
 LONGEST = 180  # characters of an answer: a longer page is asked for its lines and facts
 READ_ALL = 0.6  # share of conversations with a transcription, which teaches most a page
-SEEN = "\ufffc"  # the object replacement character: something that is no letter
 FIRST, SECOND = "The first image.", "The second image."
 
 
@@ -34,13 +37,52 @@ FIRST, SECOND = "The first image.", "The second image."
 class Question:
     """A question, its answer, and the glyph each character of the answer was read from.
 
-    A thing that is seen and not read stands among them as a glyph of the character ``SEEN``.
+    Attributes:
+        sources: one a character of the answer; None: not read from a place.
+        image: which of the images the sources and marks lie in.
+        seen: what is looked at where the answer is not read: shapes, the word that is asked for.
     """
 
     text: str
     answer: str
-    sources: tuple[Glyph | None, ...]  # one a character of the answer; None: not read from a place
-    image: int = 0  # which of the images the sources lie in
+    sources: tuple[Glyph | None, ...]
+    image: int = 0
+    seen: tuple[Mark, ...] = ()
+
+    @property
+    def is_read(self) -> bool:
+        """Whether the answer stands on the page letter by letter."""
+        return any(glyph is not None for glyph in self.sources)
+
+
+class Decoys(Sequence[str]):
+    """Words to ask for, and what earlier pages were asked for: a question must not give itself away.
+
+    Args:
+        words: of the split.
+        kept: subjects remembered of each kind of question.
+    """
+
+    def __init__(self, words: Sequence[str], kept: int = 500) -> None:
+        self._words = words
+        self._subjects: dict[str, deque[str]] = {key: deque(maxlen=kept) for key in NAMED}
+
+    def __len__(self) -> int:
+        return len(self._words)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self._words[index]
+
+    def note(self, page: Page) -> None:
+        """Remember what a page tells."""
+        for fact in page.facts:
+            if fact.key in self._subjects and fact.subject:
+                self._subjects[fact.key].append(fact.subject)
+
+    def subject(self, key: str, rng: random.Random) -> str:
+        """Something that a question of this kind was asked of; empty now and then, and at the beginning."""
+        known = self._subjects.get(key)
+        return rng.choice(known) if known and rng.random() < 0.8 else ""
 
 
 def talk_about(page: Page, rng: random.Random, decoys: Sequence[str], turns: int) -> list[Question]:
@@ -73,8 +115,7 @@ def talk_about(page: Page, rng: random.Random, decoys: Sequence[str], turns: int
 def _alike(question: Question, other: Question) -> bool:
     """Whether an answer could be copied from the other's: the page must be looked at each time."""
     told = " ".join(other.answer.split())
-    read = any(glyph is not None and glyph.char != SEEN for glyph in question.sources)
-    return question.text == other.text or (read and question.answer in told)
+    return question.text == other.text or (question.is_read and question.answer in told)
 
 
 def talk_about_two(pages: Sequence[Page], rng: random.Random, decoys: Sequence[str]) -> list[Question]:
@@ -83,13 +124,14 @@ def talk_about_two(pages: Sequence[Page], rng: random.Random, decoys: Sequence[s
     elsewhere = " ".join(pages[1 - index].lines).lower()
     alone = {word for word in _words(pages[index]) if word.lower() not in elsewhere}
     if alone and rng.random() < 0.6:
-        text = rng.choice(WHICH_IMAGE).format(rng.choice(sorted(alone)))
-        return [_said(text, (FIRST, SECOND)[index])]
+        word = rng.choice(sorted(alone))
+        said = _said(rng.choice(WHICH_IMAGE).format(word), (FIRST, SECOND)[index])
+        return [replace(said, image=index, seen=_standing(pages[index], word))]
     question = _one(pages[index], rng, decoys)
     if question is None:
         return []
     text = rng.choice(OF_IMAGE).format(("first", "second")[index], question.text)
-    return [Question(text[0].upper() + text[1:], question.answer, question.sources, index)]
+    return [replace(question, text=text[0].upper() + text[1:], image=index)]
 
 
 def _one(page: Page, rng: random.Random, decoys: Sequence[str]) -> Question | None:
@@ -169,7 +211,20 @@ def _contains(page: Page, rng: random.Random, decoys: Sequence[str]) -> Question
     shown = any(word.lower() in line.lower() for line in page.lines)
     if shown and word not in present:
         return None  # part of a longer word: neither yes nor no
-    return _said(rng.choice(CONTAINS).format(word), "Yes" if shown else "No")
+    said = _said(rng.choice(CONTAINS).format(word), "Yes" if shown else "No")
+    return replace(said, seen=_standing(page, word))
+
+
+def _standing(page: Page, word: str) -> tuple[Mark, ...]:
+    """Where a word stands, in any case: the middle of each of its characters there."""
+    begin = 0
+    for line in page.lines:
+        at = line.lower().find(word.lower())
+        if at >= 0:
+            letters = page.glyphs[begin + at : begin + at + len(word)]
+            return tuple(Mark("", "", glyph.x, glyph.y, 0.0, 0.0) for glyph in letters)
+        begin += len(line)
+    return ()
 
 
 def _decoy(rng: random.Random, decoys: Sequence[str]) -> str:
@@ -193,13 +248,10 @@ def fact_question(page: Page, rng: random.Random) -> Question | None:
     fact = rng.choice(facts)
     if len(fact.answer) > LONGEST:
         return None
-    if fact.mark is not None:
-        mark = page.marks[fact.mark]
-        sources: tuple[Glyph | None, ...] = (Glyph(SEEN, mark.x, mark.y),) * len(fact.answer)
-    else:
-        at = fact.at or (None,) * len(fact.answer)
-        sources = tuple(None if index is None else page.glyphs[index] for index in at)
-    return Question(worded(rng.choice(WORDINGS[fact.key]), fact.subject), fact.answer, sources)
+    at = fact.at or (None,) * len(fact.answer)
+    sources = tuple(None if index is None else page.glyphs[index] for index in at)
+    seen = tuple(page.marks[index] for index in fact.marks)
+    return Question(worded(rng.choice(WORDINGS[fact.key]), fact.subject), fact.answer, sources, seen=seen)
 
 
 def worded(wording: str, subject: str) -> str:
@@ -215,19 +267,33 @@ def _confirm(page: Page, rng: random.Random) -> Question | None:
     if len(facts) < 2:
         return None
     fact, other = rng.sample(facts, 2)
-    value = fact.answer if rng.random() < 0.5 else other.answer
+    value = fact.answer if rng.random() < 0.5 else _nearly(fact.answer, rng) or other.answer
     text = rng.choice(CONFIRM).format(label=CONFIRMED[fact.key], value=value)
-    return _said(text, "Yes" if value == fact.answer else "No")
+    said = _said(text, "Yes" if value == fact.answer else "No")
+    letters = [page.glyphs[index] for index in fact.at if index is not None]
+    return replace(said, seen=tuple(Mark("", "", glyph.x, glyph.y, 0.0, 0.0) for glyph in letters))
+
+
+def _nearly(value: str, rng: random.Random) -> str:
+    """A value that differs by a digit or two, so that it must be read; empty where it has none."""
+    digits = [index for index, char in enumerate(value) if char in string.digits]
+    if not digits or rng.random() < 0.3:
+        return ""
+    changed = list(value)
+    for index in rng.sample(digits, min(2, len(digits))):
+        changed[index] = rng.choice([digit for digit in string.digits if digit != value[index]])
+    return "".join(changed)
 
 
 def absent_question(page: Page, rng: random.Random, decoys: Sequence[str]) -> Question | None:
     """Ask for what the page does not tell."""
-    named = ("price", "quantity", "field")  # asked of a thing that is not there
     # A page without facts may hold an address or an amount that nobody noted.
-    key = rng.choice(ABSENT_KEYS if page.facts else named)
+    key = rng.choice(ABSENT_KEYS if page.facts else NAMED)
     said = " ".join(page.lines).lower()
     word = _decoy(rng, decoys)
-    asked = word if key in named else ""
+    asked = word if key in NAMED else ""
+    if asked and isinstance(decoys, Decoys):
+        asked = decoys.subject(key, rng) or asked
     if any(fact.key == key and fact.subject == asked for fact in page.facts):
         return None
     if not asked and any(fact.key in ANSWERS_TOO.get(key, ()) for fact in page.facts):

@@ -69,7 +69,7 @@ def _regular(corners: int, start: float, dent: Callable[[random.Random], float] 
 
 
 def _rectangle(rng: random.Random) -> list[Point]:
-    long = rng.uniform(0.38, 0.64)
+    long = rng.uniform(0.25, 0.36)  # no square, however its picture is stretched to the encoder's square
     x, y = (1.0, long) if rng.random() < 0.6 else (long, 1.0)
     return [(-x, -y), (x, -y), (x, y), (-x, y)]
 
@@ -119,7 +119,7 @@ def _moon(rng: random.Random) -> list[Point]:
 
 FORMS: dict[str, _Form] = {
     "circle": _Form(_round(lambda rng: 1.0), 0),
-    "ellipse": _Form(_round(lambda rng: rng.uniform(0.45, 0.66)), 90),
+    "ellipse": _Form(_round(lambda rng: rng.uniform(0.28, 0.4)), 90),
     "ring": _Form(_round(lambda rng: 1.0), 0, hollow=False),
     "square": _Form(_square, 9),
     "rectangle": _Form(_rectangle, 9),
@@ -167,7 +167,8 @@ def draw(rng: random.Random, image: Image.Image, name: tuple[str, str], shade: C
         pen.polygon(hole, fill=0)
     style = rng.random() if form.hollow and radius >= 14 else 0.0
     if style > 0.82:
-        filled = _edge(filled, corners, max(2.0, radius * rng.uniform(0.05, 0.1)) * finer)
+        thinnest = max(2.0, 0.012 * max(image.size))  # so that the encoder still sees its colour
+        filled = _edge(filled, corners, max(thinnest, radius * rng.uniform(0.08, 0.14)) * finer)
     image.paste(shade, (left, top), filled.reduce(finer))
     if 0.65 < style <= 0.82:  # so thin that it does not change what colour the shape is said to have
         rim = _edge(filled, corners, max(1.0, radius * 0.04) * finer)

@@ -217,13 +217,13 @@ def _facts(rng: random.Random, drawn: Sequence[Shape], width: int, height: int) 
         *_few(
             rng,
             3,
-            [Fact("color", s.color, s.kind, mark=i) for i, s in enumerate(drawn) if kinds[s.kind] == 1],
+            [Fact("color", s.color, s.kind, marks=(i,)) for i, s in enumerate(drawn) if kinds[s.kind] == 1],
         ),
         *_few(
             rng,
             3,
             [
-                Fact("shape_of_color", s.kind, s.color, mark=i)
+                Fact("shape_of_color", s.kind, s.color, marks=(i,))
                 for i, s in enumerate(drawn)
                 if colors[s.color] == 1
             ],
@@ -236,7 +236,7 @@ def _facts(rng: random.Random, drawn: Sequence[Shape], width: int, height: int) 
         *_extremes(drawn),
     ]
     if len(drawn) == 1:
-        told += [Fact("shape", drawn[0].kind, mark=0), Fact("color", drawn[0].color, "shape", mark=0)]
+        told += [Fact("shape", drawn[0].kind, marks=(0,)), Fact("color", drawn[0].color, "shape", marks=(0,))]
     if rng.random() < 0.4:
         told.append(Fact("color", ABSENT, missing_kind))
     if rng.random() < 0.25:
@@ -282,12 +282,16 @@ def _counts(
     missing: tuple[str, str],
 ) -> list[Fact]:
     """Of all shapes, of a kind, of a colour; most are there, some are not."""
-    parts = [Fact("count", str(count), _plural(kind)) for kind, count in kinds.items()]
-    parts += [Fact("count", str(count), f"{color} shapes") for color, count in colors.items()]
+
+    def counted(count: int, subject: str, name: str) -> Fact:
+        return Fact("count", str(count), subject, marks=_called(drawn, name))
+
+    parts = [counted(count, _plural(kind), kind) for kind, count in kinds.items()]
+    parts += [counted(count, f"{color} shapes", f"{color} shape") for color, count in colors.items()]
     pairs = Counter((s.color, s.kind) for s in drawn)
-    parts += [Fact("count", str(n), f"{c} {_plural(k)}") for (c, k), n in pairs.items() if n > 1]
+    parts += [counted(n, f"{c} {_plural(k)}", f"{c} {k}") for (c, k), n in pairs.items() if n > 1]
     several = [fact for fact in parts if fact.answer != "1"]
-    told = [Fact("count", str(len(drawn)), "shapes"), *_few(rng, 2, several)]
+    told = [Fact("count", str(len(drawn)), "shapes", marks=tuple(range(len(drawn)))), *_few(rng, 2, several)]
     if not several or rng.random() < 0.4:
         told += _few(rng, 1, [fact for fact in parts if fact.answer == "1"])
     if rng.random() < 0.3:
@@ -299,13 +303,13 @@ def _where(rng: random.Random, named: _Named, width: int, height: int) -> list[F
     """In which corner, or in the centre; nothing where it is in between."""
 
     def third(share: float) -> int:
-        return 0 if share < 0.4 else 2 if share > 0.6 else 1 if 0.42 < share < 0.58 else 9
+        return 0 if share < 0.36 else 2 if share > 0.64 else 1 if 0.45 < share < 0.55 else 9
 
     x, y = named.shape.middle
     place = _CORNERS.get((third(x / width), third(y / height)))
     if place is None or not named.names:
         return []
-    return [Fact("where", place, rng.choice(named.names), mark=named.index)]
+    return [Fact("where", place, rng.choice(named.names), marks=(named.index,))]
 
 
 _SIDES = (("left_of", 0, -1), ("right_of", 0, 1), ("above", 1, -1), ("below", 1, 1))
@@ -325,7 +329,7 @@ def _neighbours(rng: random.Random, named: _Named, drawn: Sequence[Shape]) -> li
         doubtful = [s for s in others if s not in beyond
                     and (s.middle[axis] - named.shape.middle[axis]) * sign > 0]  # fmt: skip
         if len(beyond) == 1 and not doubtful and named.names:
-            told.append(Fact(key, beyond[0].name, rng.choice(named.names), mark=_at(drawn, beyond[0])))
+            told.append(Fact(key, beyond[0].name, rng.choice(named.names), marks=(_at(drawn, beyond[0]),)))
     return told
 
 
@@ -338,7 +342,7 @@ def _beside(rng: random.Random, a: _Named, b: _Named) -> list[Fact]:
         yes = _beyond(a.shape, b.shape, axis, sign)
         if yes or _beyond(a.shape, b.shape, axis, -sign):
             subject = f"{rng.choice(a.names)} / {rng.choice(b.names)}"
-            told.append(Fact(f"is_{key}", "Yes" if yes else "No", subject, mark=a.index))
+            told.append(Fact(f"is_{key}", "Yes" if yes else "No", subject, marks=(a.index, b.index)))
     return told
 
 
@@ -354,7 +358,15 @@ def _there(rng: random.Random, drawn: Sequence[Shape], kind: str, color: str) ->
     true = rng.sample([one.name, one.name, one.kind, f"{one.color} shape"], 2)
     said = [(name, "Yes") for name in sorted(set(true))]
     said += [(name, "No") for name in rng.sample(sorted(set(decoys)), len(said))]
-    return [Fact("is_there", answer, f"{_article(name)} {name}") for name, answer in said]
+    return [
+        Fact("is_there", answer, f"{_article(name)} {name}", marks=_called(drawn, name))
+        for name, answer in said
+    ]
+
+
+def _called(drawn: Sequence[Shape], name: str) -> tuple[int, ...]:
+    """Which of the shapes a name means: "red star", "star", "red shape"."""
+    return tuple(i for i, s in enumerate(drawn) if name in (s.name, s.kind, f"{s.color} shape"))
 
 
 def _article(name: str) -> str:
@@ -380,5 +392,5 @@ def _extremes(drawn: Sequence[Shape]) -> list[Fact]:
         ratios = [by_ink[end].area / by_ink[next_to].area, across(by_box[end]) / across(by_box[next_to])]
         clear = all(max(r, 1 / r) >= 1.5 for r in ratios)
         if by_ink[end] is by_box[end] and clear:
-            told.append(Fact(key, by_ink[end].name, mark=_at(drawn, by_ink[end])))
+            told.append(Fact(key, by_ink[end].name, marks=(_at(drawn, by_ink[end]),)))
     return told

@@ -137,7 +137,10 @@ def _match(image: Image.Image, chars: list[Glyph], draft: Draft) -> Page | None:
     seen = "".join(glyphs[index].char for index in inked)
     if not seen or not draft.inked.startswith(seen):
         return None
-    facts = tuple(fact for told in draft.told if (fact := _fact(told, inked, glyphs)) is not None)
+    # What is told of the page as a whole (how many rows) is false where some of it fell off.
+    cut = len(seen) < len(draft.inked)
+    whole = [told for told in draft.told if not (cut and told.start == told.end)]
+    facts = tuple(fact for told in whole if (fact := _fact(told, inked, glyphs)) is not None)
     return Page(image, tuple(lines), tuple(glyphs), facts)
 
 

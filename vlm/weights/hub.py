@@ -48,6 +48,7 @@ class CachedModel:
     path: Path
     gigabytes: float
     source: Literal["embedded", "cache"]
+    vision: bool = True  # reads images
 
 
 _SIZES = {
@@ -118,9 +119,16 @@ def cached_models() -> list[CachedModel]:
     ]
     for repo in sorted(repos, key=lambda r: r.repo_id):
         revision = _current(repo)
-        if _is_gemma3(revision.snapshot_path):
+        kind = _kind_of(revision.snapshot_path)
+        if kind is not None:
             models.append(
-                CachedModel(repo.repo_id, revision.snapshot_path, revision.size_on_disk / 1e9, "cache")
+                CachedModel(
+                    repo.repo_id,
+                    revision.snapshot_path,
+                    revision.size_on_disk / 1e9,
+                    "cache",
+                    kind == "gemma3",
+                )
             )
     return models
 
@@ -249,11 +257,11 @@ def _current(repo: CachedRepoInfo) -> CachedRevisionInfo:
     return max(repo.revisions, key=lambda r: ("main" in r.refs, r.last_modified))
 
 
-def _is_gemma3(snapshot: Path) -> bool:
-    """Gemma 3 with weights beside its config (a config alone is what other tools leave behind)."""
+def _kind_of(snapshot: Path) -> str | None:
+    """The kind of Gemma 3 whose weights lie beside its config; other tools leave a config alone behind."""
     try:
         raw = json.loads((snapshot / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        return False
+        return None
     kind = raw.get("model_type") if isinstance(raw, dict) else None
-    return kind in ("gemma3", "gemma3_text") and any(snapshot.glob("*.safetensors"))
+    return kind if kind in ("gemma3", "gemma3_text") and any(snapshot.glob("*.safetensors")) else None

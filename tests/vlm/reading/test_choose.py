@@ -8,6 +8,7 @@ import pytest
 from fakes import ScriptedEngine, picture
 from scripted_pages import FakePage, TurnByTurn
 
+from vlm.constrain import Constraint
 from vlm.errors import UsageError
 from vlm.reading.choose import ask_pages, rank, word_scores
 from vlm.reading.record import Block, Line
@@ -51,6 +52,20 @@ def test_an_answer_beats_silence(tmp_path: Path) -> None:
     pages = [typed(1, "total total"), typed(2, "the total")]
     found = ask_pages(engine.vlm(), pages, "Total?", Options())  # type: ignore[arg-type]
     assert (found.answer.text, found.page.number) == ("yes", 2)
+
+
+def test_fields_that_are_all_null_are_silence(tmp_path: Path) -> None:
+    class LessSure(TurnByTurn):
+        def _say(self, said, max_tokens):  # type: ignore[no-untyped-def]
+            self.sure = -0.1 if "null" in self.says else -0.5
+            yield from super()._say(said, max_tokens)
+
+    engine = LessSure(tmp_path, turns=('{"total":null}', '{"total":12.4}'))
+    schema = {"type": "object", "properties": {"total": {"type": ["number", "null"]}}, "required": ["total"]}
+    pages = [typed(1, "total total"), typed(2, "the total")]
+    options = Options(constraint=Constraint.schema(schema))
+    found = ask_pages(engine.vlm(), pages, "Total?", options)  # type: ignore[arg-type]
+    assert (found.answer.data, found.page.number) == ({"total": 12.4}, 2)
 
 
 def test_damaged_pages_are_passed_over(tmp_path: Path) -> None:

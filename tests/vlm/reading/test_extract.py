@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
+from drawn import letter
 from fakes import picture, tiny_checkpoint
 from jsonschema import validate
-from scripted_pages import FakePage
+from PIL import Image
+from scripted_pages import FakePage, TurnByTurn
 
 from vlm.constrain import Constraint
 from vlm.errors import UsageError
@@ -48,6 +52,25 @@ def test_the_fields_are_named_in_the_question() -> None:
     assert fields_question(listed) == "Give this as JSON."
     with pytest.raises(UsageError, match="by a schema"):
         fields_question(Constraint.regex("a+"))
+
+
+def test_fields_that_were_cut_off_are_not_given_as_whole(model: VLM) -> None:
+    listed = {"type": "array", "items": {"type": "integer"}, "minItems": 400}
+    reader = FieldReader(model, Constraint.schema(listed), ReadOptions(max_tokens=830))
+    got = reader.read(FakePage(picture(2)))  # type: ignore[arg-type]
+    assert got.source == "failed" and got.data is None
+    assert "cut off" in got.error and "--max-tokens" in got.error
+
+
+def test_a_page_on_its_side_is_asked_upright(tmp_path: Path) -> None:
+    engine = TurnByTurn(tmp_path, turns=('{"total":1}',))
+    page = letter().image.transpose(Image.Transpose.ROTATE_270)
+    constraint = Constraint.schema({"type": "object", "properties": {"total": {"type": "number"}}})
+    options = ReadOptions(policy="off")
+    got = FieldReader(engine.vlm(), constraint, options).read(FakePage(page))  # type: ignore[arg-type]
+    assert got.turned % 180 == 90.0 and got.data == {"total": 1}
+    assert engine.crops == [letter().image.size] * 2  # both ways up
+    assert [w.box for w in got.windows] == [(0, 0, *page.size)]
 
 
 def test_a_value_that_loops_is_tried_again_and_then_failed(model: VLM) -> None:

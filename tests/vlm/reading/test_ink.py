@@ -36,6 +36,17 @@ def test_words_far_apart_are_rows_of_their_own() -> None:
     assert sorted(row.box[0] // 100 for row in rows) == [0, 5]
 
 
+def test_a_headline_and_small_print_are_rows_too() -> None:
+    page = Drawn(900, 700).text(60, 20, "INVOICE", 150)
+    for number in range(8):
+        page.text(60, 260 + 40 * number, f"Line {number} of what it is about", 20)
+    rows = rows_of(ink_of(page.image))
+    assert len(rows) == 9 and rows[0].height > 80
+    sign = Drawn(900, 500).text(60, 40, "BREAD AND", 110).text(60, 190, "BUTTER TEA", 110)
+    sign.text(600, 440, "since 1987", 26)
+    assert sorted(row.height > 60 for row in rows_of(ink_of(sign.image))) == [False, True, True]
+
+
 def test_rules_and_frames_are_no_letters() -> None:
     page = Drawn(600, 300).text(100, 120, "In a frame")
     draw = ImageDraw.Draw(page.image)

@@ -37,6 +37,21 @@ def test_columns_are_read_one_after_the_other_and_headings_first() -> None:
     assert lines[1].block == lines[6].block != lines[7].block
 
 
+def test_a_heading_over_two_columns_is_not_read_with_one_of_them() -> None:
+    page = Drawn(1100, 460).text(60, 20, "A heading that spans the whole of both columns of it", 36)
+    for number in range(6):
+        page.text(60, 110 + 50 * number, f"left {number} some more words of it")
+        page.text(600, 110 + 50 * number, f"right {number} other words of it")
+    lines = seen(page)
+    for room in (ROOM, Room(side=896, tokens=256)):
+        for tile in tiles_of(lines, room):
+            left, top, right, bottom = tile.box
+            others = [line.box for line in lines if line not in tile.lines]
+            assert not any(
+                x0 < right and x1 > left and top < (y0 + y1) / 2 < bottom for x0, y0, x1, y1 in others
+            )
+
+
 def test_a_wide_gap_begins_a_block() -> None:
     page = (
         Drawn(500, 400).text(30, 30, "one").text(30, 70, "two").text(30, 250, "three").text(30, 290, "four")

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 from drawn import Drawn, letter
-from PIL import Image
+from PIL import Image, ImageDraw
 from scripted_pages import FakePage, TurnByTurn
 
-from vlm.errors import UsageError
+from vlm.errors import OutageError, UsageError
 from vlm.reading.ink import ink_of, rows_of
 from vlm.reading.record import Block, Line, PageText
 from vlm.reading.textlayer import TextLayer
@@ -19,7 +19,7 @@ from vlm.reading.transcribe import PageReader, ReadOptions
 def read(folder: Path, page: FakePage, *turns: str, **changes: object) -> tuple[PageText, TurnByTurn]:
     engine = TurnByTurn(folder, turns=turns)
     # The stand-in has 4 soft tokens a window; at 20 letters each, a page of two lines is one tile.
-    reader = PageReader(engine.vlm(), ReadOptions(density=20.0, **changes))  # type: ignore[arg-type]
+    reader = PageReader(engine.vlm(), ReadOptions(**{"density": 20.0} | changes))  # type: ignore[arg-type]
     return reader.read(page), engine  # type: ignore[arg-type]
 
 
@@ -51,14 +51,24 @@ def test_a_sideways_page_is_read_upright_and_its_boxes_lie_on_it(tmp_path: Path)
 
 def test_a_loop_is_tried_again_warmer(tmp_path: Path) -> None:
     page = FakePage(two_lines().image)
-    got, engine = read(tmp_path, page, "fine", "Change\n" * 40, "First line\nSecond line")
+    loop = "Change\n" * 40
+    got, engine = read(tmp_path, page, loop, loop, "First line\nSecond line")
     assert [line.text for line in got.lines] == ["First line", "Second line"]
-    assert engine.temperatures[1:] == [0.0, 0.5] and got.attempts == 2 and got.error == ""
+    assert engine.temperatures == [0.0, 0.0, 0.5]  # both ways up, then warmer
+    assert got.attempts == 2 and got.error == ""
+
+
+def test_what_a_page_repeats_is_no_loop(tmp_path: Path) -> None:
+    page = Drawn(420, 560)
+    for number in range(12):
+        page.text(20, 20 + 44 * number, "0.00 EUR", 28)
+    got, engine = read(tmp_path, FakePage(page.image), "\n".join(["0.00 EUR"] * 12), density=40.0)
+    assert len(got.lines) == 12 and got.error == "" and engine.temperatures == [0.0]
 
 
 def test_then_in_halves_and_then_it_has_failed(tmp_path: Path) -> None:
     page = FakePage(two_lines().image)
-    got, engine = read(tmp_path, page, "fine", "", " ", "First line", "", "")
+    got, engine = read(tmp_path, page, "", "", " ", "First line", "", "")
     assert [line.text for line in got.lines] == ["First line"]
     assert got.error == "1 of 2 lines could not be read" and got.source == "model"
     assert len(engine.temperatures) == 6
@@ -68,8 +78,17 @@ def test_then_in_halves_and_then_it_has_failed(tmp_path: Path) -> None:
 
 
 def test_fewer_lines_than_seen_are_not_taken(tmp_path: Path) -> None:
-    got, _ = read(tmp_path, FakePage(two_lines().image), "fine", "Only one", "First line", "Second line")
+    got, _ = read(tmp_path, FakePage(two_lines().image), "Only one", "First line", "Second line")
     assert [line.text for line in got.lines] == ["First line", "Second line"]
+
+
+def test_blank_lines_do_not_stand_for_a_line_left_out(tmp_path: Path) -> None:
+    page = FakePage(two_lines().image)
+    got, _ = read(tmp_path, page, "Only one\n\n", "First line", "Second line")
+    assert [line.text for line in got.lines] == ["First line", "Second line"]
+    spaced, engine = read(tmp_path / "spaced", page, "First line\n\nSecond line")
+    assert [line.text for line in spaced.lines] == ["First line", "Second line"]
+    assert len(engine.temperatures) == 1
 
 
 def test_an_answer_cut_off_is_no_reading(tmp_path: Path) -> None:
@@ -81,12 +100,42 @@ def test_an_unsure_reading_is_tried_the_other_way_up(tmp_path: Path) -> None:
     engine = TurnByTurn(tmp_path, turns=("First line\nSecond line",), sure=-2.0)
     reader = PageReader(engine.vlm(), ReadOptions(density=20.0))
     assert reader.read(FakePage(two_lines().image)).turned == 0.0  # type: ignore[arg-type]
-    assert len(engine.temperatures) == 3  # both ways, then the page
+    assert len(engine.temperatures) == 2  # both ways; what was read is not read again
 
 
 def test_an_empty_page_is_empty_and_no_failure(tmp_path: Path) -> None:
     got, engine = read(tmp_path, FakePage(Image.new("RGB", (300, 200), "white")), "never asked")
     assert (got.source, got.blocks, got.error) == ("model", (), "") and engine.temperatures == []
+
+
+@pytest.mark.parametrize("says", ["", "Not in the image."])
+def test_the_back_of_a_scan_is_empty_and_no_failure(tmp_path: Path, says: str) -> None:
+    back = Image.new("RGB", (1240, 1754), "white")
+    pen = ImageDraw.Draw(back)
+    pen.ellipse((30, 800, 60, 830), fill="black")  # a punch hole
+    pen.point((700, 400), fill="black")
+    got, _ = read(tmp_path, FakePage(back), says)
+    assert (got.source, got.text, got.error) == ("model", "", "")
+    dust = Image.new("RGB", (1240, 1754), "white")
+    dust.putpixel((300, 900), (0, 0, 0))
+    got, engine = read(tmp_path / "dust", FakePage(dust), "There is no text.")
+    assert (got.source, got.text) == ("model", "") and engine.temperatures == []
+
+
+def test_a_page_with_words_that_stays_silent_has_failed(tmp_path: Path) -> None:
+    page = Drawn(1240, 1754).text(100, 100, "Page 1", 28)
+    got, _ = read(tmp_path, FakePage(page.image), "")
+    assert got.source == "failed"
+
+
+def test_a_server_that_is_away_is_no_page_s_fault(tmp_path: Path) -> None:
+    class Away(TurnByTurn):
+        def encode(self, crops):  # type: ignore[no-untyped-def]
+            raise OutageError("http://x: can't be reached")
+
+    reader = PageReader(Away(tmp_path).vlm())
+    with pytest.raises(OutageError):
+        reader.read(FakePage(two_lines().image))  # type: ignore[arg-type]
 
 
 def test_a_picture_without_letters_is_asked_about_as_a_whole(tmp_path: Path) -> None:

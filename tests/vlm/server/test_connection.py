@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import time
 from collections.abc import Iterator
@@ -13,7 +14,11 @@ from serving import Served, eventually, scripted
 
 from vlm.server.limits import Limits
 
-HURRIED = Limits(header_seconds=0.5, connections=8, patience=0.5, grace=1.0)
+HURRIED = Limits(
+    header_seconds=0.5, header_bytes=10_000, connections=8, body_seconds=1.0, text=4_000_000, patience=0.5,
+    grace=1.0,
+)  # fmt: skip
+LONG = {"prompt": "a7 " * 1_000_000}  # whose tokens are more than a system keeps for who doesn't read
 
 
 @pytest.fixture(scope="module")
@@ -67,3 +72,38 @@ def test_too_many_connections_are_closed_and_the_others_stay(hurried: Served) ->
     assert held[0].recv(4096).startswith(b"HTTP/1.1 200")
     for sock in held:
         sock.close()
+
+
+def test_a_header_without_end_is_cut_off(hurried: Served) -> None:
+    with connected(hurried) as sock, pytest.raises(OSError):
+        sock.sendall(b"GET /health HTTP/1.1\r\nx: ")
+        for _ in range(1000):
+            sock.sendall(b"a" * 5000)
+        assert sock.recv(100) == b""
+        raise ConnectionError("closed")
+
+
+def test_who_takes_nothing_is_left(hurried: Served) -> None:
+    body = json.dumps(LONG).encode()
+    with connected(hurried) as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        head = f"content-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
+        sock.sendall(b"POST /tokenize HTTP/1.1\r\nhost: x\r\nconnection: close\r\n" + head.encode() + body)
+        eventually(lambda: len(hurried.server.server_state.connections) >= 1)
+        eventually(lambda: not hurried.server.server_state.connections)
+
+
+def test_who_takes_it_slowly_is_waited_for(hurried: Served) -> None:
+    body = json.dumps(LONG).encode()
+    with connected(hurried) as sock:
+        head = f"content-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
+        sock.sendall(b"POST /tokenize HTTP/1.1\r\nhost: x\r\nconnection: close\r\n" + head.encode() + body)
+        got = sock.recv(1000)
+        for _ in range(8):  # longer than who takes nothing is given
+            time.sleep(0.3)
+            got += sock.recv(1 << 20)
+        while piece := sock.recv(1 << 20):
+            got += piece
+    told = json.loads(got.split(b"\r\n\r\n", 1)[1])
+    assert "error" not in told, told
+    assert told["count"] == len(told["tokens"]), told

@@ -35,7 +35,7 @@ def test_what_the_url_says_of_its_kind_is_not_believed(kind: str) -> None:
     url = data_url(picture(1, 30, 20), kind)
     wrong = url.replace(url[5 : url.index(";")], "image/x-unknown")
     for given in (url, wrong, url.replace("data:", "DATA:"), url.replace(url[5 : url.index(";")], "")):
-        assert opened(data_of(ref(given), Limits()), ref(given), Limits()).size == (30, 20)
+        assert opened(data_of(ref(given), Limits()), ref(given), Limits().pixels).size == (30, 20)
 
 
 def test_escapes_and_line_breaks_in_base64_are_read() -> None:
@@ -71,7 +71,7 @@ def test_what_is_no_data_url_is_refused(url: str, says: str) -> None:
 )
 def test_what_is_no_image_is_refused_in_our_words(data: bytes) -> None:
     with pytest.raises(ApiError) as refused:
-        opened(data, ref("data:"), LIMITS)
+        opened(data, ref("data:"), LIMITS.pixels)
     message = str(refused.value)
     assert message.startswith(f"{PLACE}: the image: ") and "0x" not in message and "bytes" not in message
 

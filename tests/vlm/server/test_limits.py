@@ -527,3 +527,13 @@ def test_an_image_leaves_no_text_of_pillows(small: Served) -> None:
     error = small.error(400, messages=[user(part, "What?")])
     assert error["code"] in ("invalid_image", "invalid_image_url")
     assert "0x" not in error["message"] and "BytesIO" not in error["message"]
+
+
+def test_images_together_have_a_limit_of_pixels(tmp_path: Path) -> None:
+    limits = replace(SMALL, images=4, pixels=10_000, all_pixels=15_000, body_bytes=1 << 20, windows=64)
+    with scripted(tmp_path, limits=limits) as (served, engine):
+        small = picture(1, 90, 90)
+        assert served.ask(messages=[user(small, "What?")], vlm={"policy": "off"}).status_code == 200
+        error = served.error(400, messages=[user(small, small, "What?")], vlm={"policy": "off"})
+        assert error["code"] == "invalid_image" and "pixels" in error["message"]
+        assert len(engine.heard) == 1

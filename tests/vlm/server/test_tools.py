@@ -134,6 +134,34 @@ def test_a_choice_that_makes_no_sense_is_refused(tools: Any, choice: Any, match:
         Toolbox.of([Tool.model_validate(tool) for tool in tools], choice, several=True)
 
 
+@pytest.mark.parametrize("name", ['{"first": "Ada"}', '["weather"]', "7", "null"])
+def test_what_has_no_name_is_no_call(name: str) -> None:
+    text = f'{{"name": {name}, "parameters": {{}}}}'
+    assert toolbox().calls_in(text) == ()
+
+
+def test_half_a_character_in_an_argument_can_be_sent() -> None:
+    (call,) = toolbox().calls_in('{"name": "weather", "parameters": {"city": "\\ud83d"}}')
+    assert json.loads(call["function"]["arguments"].encode("utf-8"))["city"]
+
+
+@pytest.mark.parametrize("held", [[1], "x", 7])
+def test_definitions_that_are_none_are_refused(held: Any) -> None:
+    odd = {"type": "function", "function": {"name": "odd", "parameters": {"$defs": held}}}
+    with pytest.raises(ApiError, match="must be an object"):
+        _ = Toolbox.of([Tool.model_validate(odd)], "required", several=True).schema
+
+
+def test_parameters_nested_without_end_are_the_client_s_fault(tmp_path: Path) -> None:
+    deep: Any = {"type": "string"}
+    for _ in range(900):
+        deep = {"items": deep}
+    tool = {"type": "function", "function": {"name": "deep", "parameters": {"properties": {"a": deep}}}}
+    with scripted(tmp_path) as (served, _):
+        response = served.ask(tools=[tool], tool_choice="required")
+        assert response.status_code == 400, response.text
+
+
 def test_a_result_is_told_in_the_form_of_a_call() -> None:
     assert told_result("weather", "rain") == '{"name": "weather", "response": "rain"}'
     assert told_result("weather", '{"mm": 3}') == '{"name": "weather", "response": {"mm": 3}}'

@@ -12,7 +12,6 @@ from vlm.training.questions import (
     FIRST,
     LONGEST,
     SECOND,
-    SEEN,
     Question,
     _alike,
     absent_question,
@@ -167,10 +166,10 @@ def test_lines_side_by_side_are_not_counted() -> None:
 
 def test_what_is_seen_is_looked_for_at_its_place() -> None:
     mark = Mark("red", "star", 30.0, 40.0, 5, 5)
-    page = Page(Image.new("RGB", (80, 80)), (), (), (Fact("color", "red", "star", mark=0),), (mark,))
+    page = Page(Image.new("RGB", (80, 80)), (), (), (Fact("color", "red", "star", marks=(0,)),), (mark,))
     question = fact_question(page, random.Random(1))
     assert question is not None and question.answer == "red"
-    assert question.sources == (Glyph(SEEN, 30.0, 40.0),) * 3
+    assert question.seen == (mark,) and not question.is_read
     # Two yes in a row are no copy: nothing is read.
-    yes = [Question(f"Is it {n}?", "Yes", question.sources) for n in range(2)]
+    yes = [Question(f"Is it {n}?", "Yes", (None,) * 3, seen=(mark,)) for n in range(2)]
     assert not _alike(*yes)
