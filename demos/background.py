@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from typing import Generic, TypeVar
 
-from vlm.scheduler import SharedEngine
 from vlm.session import VLM
 
 Step = TypeVar("Step")
@@ -102,12 +101,9 @@ def followed(
 @contextmanager
 def heeded(vlm: VLM) -> Iterator[VLM]:
     """The model for as long as somebody waits: whoever leaves ends what it computes for them."""
-    if not isinstance(vlm.engine, SharedEngine):
-        yield vlm
-        return
     left = threading.Event()
     try:
-        yield VLM(vlm.engine.until(left), vlm.on_window)
+        yield vlm.until(left)
     finally:
         left.set()
 

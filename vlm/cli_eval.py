@@ -379,6 +379,7 @@ class _Asked:
 def _scores(table: str, asked: _Asked) -> list[Score]:
     """Run the tasks of a table."""
     from vlm.errors import UsageError
+    from vlm.session import VLM
 
     with with_extra("train"):
         from vlm.evaluation import scores
@@ -389,8 +390,6 @@ def _scores(table: str, asked: _Asked) -> list[Score]:
     if unknown:
         raise UsageError(f"unknown task {', '.join(sorted(unknown))}: {', '.join(t.name for t in known)}")
     tasks = [task for task in known if task.name in wanted]
-    from vlm.session import VLM
-
     model = asked.wanted.load()
     if isinstance(model, VLM):
         model = model.shared()

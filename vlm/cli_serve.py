@@ -89,7 +89,7 @@ def serve(
         image_domains=tuple(allow_image_domain or ()),
     )
     loading: dict[str, Any] = {"dtype": dtype, "device": device, "compiled": compile, "offline": offline}
-    service = Service(lambda: _shared(model, max_running, loading), settings)
+    service = Service(lambda: _loaded(model, loading).shared(max_running), settings)
     server = Server(service)
     with listening(host, port) as listener:
         print(f"vlm: serving {settings.name} at {url_of(listener)}/v1", flush=True)
@@ -103,12 +103,10 @@ def serve(
         raise service.error
 
 
-def _shared(model: str, most: int, loading: dict[str, Any]) -> VLM:
-    """The model behind one worker that all requests share."""
-    from vlm.engine import Engine
+def _loaded(model: str, how: dict[str, Any]) -> VLM:
     from vlm.session import VLM
 
-    return VLM(Engine.load(model, **loading)).shared(most)
+    return VLM.load(model, **how)
 
 
 def _close(model: VLM | None) -> None:

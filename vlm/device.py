@@ -3,7 +3,7 @@
 The decoder, the encoder and the caches live there; pixels, token choice, constraints and evidence stay
 with the processor, which needs a vector of scores a token and nothing else. On a graphics card
 ``scaled_dot_product_attention`` takes its flash kernels by itself. None was at hand to try it on: the
-tests run the whole path on torch's ``meta`` device, which computes nothing but refuses tensors of two
+tests run the path on torch's fake tensors, which compute nothing but know their device, and refuse two
 devices in one operation.
 """
 

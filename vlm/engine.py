@@ -133,7 +133,7 @@ class Engine:
         config = gguf_config(path) if gguf else ModelConfig.from_folder(path)
         stored = stored_form(path) if wanted == "auto" and not gguf else None
         if device == AUTO and (stored or wanted) in ("int8", "int4"):
-            place = chosen_device("cpu")  # where rounded weights compute
+            place = torch.device("cpu")  # where rounded weights compute
         products = chosen_dtype(stored or wanted, config.text, place)
         decoder, vision = empty_modules(config)
         if gguf:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
+from threading import Event
 from typing import Any, Self
 
 import torch
@@ -72,16 +73,17 @@ class VLM:
         *,
         dtype: Dtype = "auto",
         device: str = AUTO,
+        compiled: bool = False,
         offline: bool = False,
     ) -> Self:
-        """Load a Hub id, a folder, a ``.gguf`` file or the embedded ``mini``.
+        """Load a Hub id, a folder, a ``.gguf`` file or the embedded ``mini``; see ``Engine.load``.
 
         Raises:
             UsageError: unknown dtype or device, or they don't go together.
             HubError: the repository can't be had.
             CheckpointError: what was found is no complete Gemma 3 checkpoint.
         """
-        return cls(Engine.load(name_or_path, dtype=dtype, device=device, offline=offline))
+        return cls(Engine.load(name_or_path, dtype=dtype, device=device, compiled=compiled, offline=offline))
 
     def shared(self, most: int = AT_ONCE) -> Self:
         """The same model for any number of threads, whose answers are decoded together.
@@ -96,6 +98,17 @@ class VLM:
         if type(self.engine) is not Engine:  # shared already, or a stand-in
             return self
         return type(self)(SharedEngine.over(self.engine, most), self.on_window)
+
+    def until(self, given_up: Event) -> Self:
+        """The same model for one asker, who may give up at any time by setting an event.
+
+        A shared one then works on it no further; one of a single user answers to the end.
+        """
+        from vlm.scheduler import SharedEngine
+
+        if not isinstance(self.engine, SharedEngine):
+            return self
+        return type(self)(self.engine.until(given_up), self.on_window)
 
     def ask(self, images: Images, question: str, options: Options | None = None, **changes: Any) -> Answer:
         """Answer a question about one image or several.

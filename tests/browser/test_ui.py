@@ -54,38 +54,23 @@ def test_an_uploaded_image_is_answered_beside_its_windows(chat: Opened) -> None:
     chat.clean()
 
 
-def test_a_picture_can_be_pasted(chat: Opened) -> None:
+PASTE = "box.dispatchEvent(new ClipboardEvent('paste', { clipboardData: moved, bubbles: true }));"
+DROP = """for (const kind of ['dragenter', 'dragover', 'drop'])
+  box.dispatchEvent(new DragEvent(kind, { dataTransfer: moved, bubbles: true, cancelable: true }));"""
+
+
+@pytest.mark.parametrize("handed", [PASTE, DROP], ids=["pasted", "dropped"])
+def test_a_picture_can_be_pasted_or_dropped(chat: Opened, handed: str) -> None:
     data = base64.b64encode((IMAGES / "notice.png").read_bytes()).decode()
     chat.page.locator("#question textarea").focus()
     chat.page.evaluate(
-        """async (data) => {
+        f"""async (data) => {{
           const bytes = Uint8Array.from(atob(data), (c) => c.charCodeAt(0));
           const moved = new DataTransfer();
-          moved.items.add(new File([bytes], 'pasted.png', { type: 'image/png' }));
-          document.querySelector('#question textarea')
-            .dispatchEvent(new ClipboardEvent('paste', { clipboardData: moved, bubbles: true }));
-        }""",
-        data,
-    )
-    chat.page.locator("#question .thumbnail-item img").wait_for()
-    chat.type("What does it say?")
-    chat.send()
-    chat.answered()
-    assert chat.page.locator("#chat .user img").count() == 1
-    chat.clean()
-
-
-def test_a_picture_can_be_dropped(chat: Opened) -> None:
-    data = base64.b64encode((IMAGES / "notice.png").read_bytes()).decode()
-    chat.page.evaluate(
-        """async (data) => {
-          const bytes = Uint8Array.from(atob(data), (c) => c.charCodeAt(0));
-          const moved = new DataTransfer();
-          moved.items.add(new File([bytes], 'dropped.png', { type: 'image/png' }));
+          moved.items.add(new File([bytes], 'handed.png', {{ type: 'image/png' }}));
           const box = document.querySelector('#question textarea');
-          for (const kind of ['dragenter', 'dragover', 'drop'])
-            box.dispatchEvent(new DragEvent(kind, { dataTransfer: moved, bubbles: true, cancelable: true }));
-        }""",
+          {handed}
+        }}""",
         data,
     )
     chat.page.locator("#question .thumbnail-item img").wait_for()

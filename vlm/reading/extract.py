@@ -75,8 +75,9 @@ class FieldReader:
             for way in (degrees,) if degrees < 45.0 else (degrees, degrees - 180.0):
                 upright, turn = turned(image, way)
                 answer = self.vlm.ask(upright, self.question, self._asking(number))
-                why = _trouble(answer) or why
-                if not _trouble(answer):
+                if trouble := _trouble(answer):
+                    why = trouble
+                else:
                     asked.append((answer, turn))
             if asked:
                 return self._told(empty, *max(asked, key=lambda one: one[0].confidence), number + 1)

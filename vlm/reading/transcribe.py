@@ -185,8 +185,10 @@ class PageReader:
         """Read a tile; where no temperature helps, or lines were left out, its halves."""
         cut = cut_out(page, tile, self.room)
         for number in range(len(self.options.temperatures)):
-            known = number == 0 and read is not None and read.tile is tile
-            answer = read.answer if known and read is not None else self._try(cut, tile, number)
+            if number == 0 and read is not None and read.tile is tile:
+                answer = read.answer
+            else:
+                answer = self._try(cut, tile, number)
             if answer is None:
                 continue
             if tile.halves and len(_texts(answer)) < len(tile.lines):

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from vlm.answer import Answer, AnswerStream, SaidToken
 from vlm.options import Options
-from vlm.scheduler import GivenUpError, SharedEngine
+from vlm.scheduler import GivenUpError
 from vlm.server.asking import Asked, Told, prepared, reseeded
 from vlm.server.errors import ApiError
 from vlm.server.images import ImageRef
@@ -168,18 +168,13 @@ class Replies:
             if self._given_up.is_set():
                 return
             try:
-                stream = self._heeding(model).reply(messages, reseeded(options, choice))
+                stream = model.until(self._given_up).reply(messages, reseeded(options, choice))
                 self._read(stream, choice)
             except BaseException:
                 self._given_up.set()  # the other answers are of no use any more
                 raise
 
         return work
-
-    def _heeding(self, model: VLM) -> VLM:
-        """The model, which stops working on this request once it is given up."""
-        engine = model.engine
-        return VLM(engine.until(self._given_up)) if isinstance(engine, SharedEngine) else model
 
     def _read(self, stream: AnswerStream, choice: int) -> None:
         told = 0

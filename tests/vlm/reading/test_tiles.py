@@ -26,23 +26,23 @@ def test_a_receipts_prices_stand_in_their_lines() -> None:
     assert {line.block for line in lines} == {0}
 
 
-def test_columns_are_read_one_after_the_other_and_headings_first() -> None:
+def two_columns() -> Drawn:
     page = Drawn(1100, 460).text(60, 20, "A heading that spans the whole of both columns of it", 36)
     for number in range(6):
         page.text(60, 110 + 50 * number, f"left {number} some more words of it")
         page.text(600, 110 + 50 * number, f"right {number} other words of it")
-    lines = seen(page)
+    return page
+
+
+def test_columns_are_read_one_after_the_other_and_headings_first() -> None:
+    lines = seen(two_columns())
     assert [line.box[0] > 500 for line in lines] == [False] * 7 + [True] * 6
     assert lines[0].height > 1.3 * lines[1].height
     assert lines[1].block == lines[6].block != lines[7].block
 
 
 def test_a_heading_over_two_columns_is_not_read_with_one_of_them() -> None:
-    page = Drawn(1100, 460).text(60, 20, "A heading that spans the whole of both columns of it", 36)
-    for number in range(6):
-        page.text(60, 110 + 50 * number, f"left {number} some more words of it")
-        page.text(600, 110 + 50 * number, f"right {number} other words of it")
-    lines = seen(page)
+    lines = seen(two_columns())
     for room in (ROOM, Room(side=896, tokens=256)):
         for tile in tiles_of(lines, room):
             left, top, right, bottom = tile.box

@@ -95,28 +95,26 @@ def test_frozen_encoder_does_not_change(encoder_state: Path, tmp_path: Path) -> 
     assert all(torch.equal(before[name], after[name]) for name in before)
 
 
+def _changed(before: Path, after: Path) -> set[str]:
+    """Names of the tensors in which two readers differ."""
+    old, new = (torch.load(path, weights_only=True)["reader"] for path in (before, after))
+    return {name for name in old if not torch.equal(old[name], new[name])}
+
+
 def test_the_projector_learns_alone_first(encoder_state: Path, tmp_path: Path) -> None:
     train_reader(_stage(encoder_state, tmp_path / "a", 0.0))
     start = tmp_path / "a" / "reader.pt"
     train_reader(_stage(start, tmp_path / "b", 0.0, projector_share=1.0))
-    before, after = (
-        torch.load(path, weights_only=True)["reader"] for path in (start, tmp_path / "b" / "reader.pt")
-    )
-    changed = {name.split(".")[0] for name in before if not torch.equal(before[name], after[name])}
-    assert changed == {"vision"} and not torch.equal(
-        before["vision.projector.mm_input_projection_weight"],
-        after["vision.projector.mm_input_projection_weight"],
-    )
+    changed = _changed(start, tmp_path / "b" / "reader.pt")
+    assert {name.split(".")[0] for name in changed} == {"vision"}
+    assert "vision.projector.mm_input_projection_weight" in changed
 
 
 def test_the_encoder_learns_alone_first(encoder_state: Path, tmp_path: Path) -> None:
     train_reader(_stage(encoder_state, tmp_path / "a", 0.5))
     start = tmp_path / "a" / "reader.pt"
     train_reader(_stage(start, tmp_path / "b", 0.5, alone=1.0))
-    before, after = (
-        torch.load(path, weights_only=True)["reader"] for path in (start, tmp_path / "b" / "reader.pt")
-    )
-    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    changed = _changed(start, tmp_path / "b" / "reader.pt")
     assert changed and all(name.startswith(("vision.encoder.", "heads.")) for name in changed), changed
 
 
