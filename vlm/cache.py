@@ -140,6 +140,11 @@ class KVCache:
         values.narrow(2, buffers.used, count).copy_(values_BHTd)
         return keys.narrow(2, 0, end), values.narrow(2, 0, end)
 
+    def slots(self, layer: int) -> tuple[Tensor, Tensor, int]:
+        """All slots of a layer, [1, kv_heads, capacity, head_dim] each; how many were used before."""
+        buffers = self._buffers[self._kinds[layer]]
+        return buffers.keys[layer], buffers.values[layer], buffers.used
+
     def show(self, layer: int, q_1HTd: Tensor, k_1GKd: Tensor) -> None:
         """Let the watch, if there is one, see how the tokens computed now look at the keys of a layer."""
         if self.watch is not None:

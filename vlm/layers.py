@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +19,7 @@ from vlm.masks import window_of
 from vlm.quantize import joined
 from vlm.rope import rotate
 from vlm.rows import in_blocks
+from vlm.token_step import Place, TokenStep
 
 Caches = KVCache | Sequence[KVCache] | None  # of one sequence; of each row; of none
 
@@ -68,7 +69,8 @@ class QuickNorm(nn.Module):
     def __init__(self, norm: RMSNorm) -> None:
         super().__init__()
         width = norm.weight.shape[-1]
-        self._gain = norm.gain() * width**0.5
+        self.gain, self.eps = norm.gain(), norm.eps
+        self._gain = self.gain * width**0.5
         self._least = torch.tensor((width * norm.eps) ** 0.5)  # what eps adds to the mean square, as a length
 
     def forward(self, x: Tensor) -> Tensor:
@@ -228,16 +230,37 @@ class DecoderLayer(nn.Module):
         self.post_attention_layernorm = RMSNorm(width, eps)
         self.pre_feedforward_layernorm = RMSNorm(width, eps)
         self.post_feedforward_layernorm = RMSNorm(width, eps)
+        self._joined = False
+        self._step: TokenStep | None = None
 
     def join(self) -> None:
         """Take the quick norms."""
         for name, child in list(self.named_children()):
             if isinstance(child, RMSNorm):
                 setattr(self, name, QuickNorm(child))
+        self._joined = True
 
     def forward(self, hidden_BTD: Tensor, inputs: LayerInputs, cache: Caches) -> Tensor:
         """[B, T, hidden_size] to the same."""
+        if hidden_BTD.shape[:2] == (1, 1) and isinstance(cache, KVCache) and (step := self._token_step()):
+            return step(hidden_BTD, inputs.cos_Td, inputs.sin_Td, cache)
         attended = self.self_attn(self.input_layernorm(hidden_BTD), inputs, cache)
         hidden_BTD = hidden_BTD + self.post_attention_layernorm(attended)
         fed = self.mlp(self.pre_feedforward_layernorm(hidden_BTD))
         return hidden_BTD + self.post_feedforward_layernorm(fed)
+
+    def _token_step(self) -> TokenStep | None:
+        """The layer in two compiled calls, where its products are int8 and there is a compiler."""
+        if self._joined and self._step is None:
+            attention, mlp = self.self_attn, self.mlp
+            norms: list[Any] = [
+                self.input_layernorm, attention.qk_norm, self.post_attention_layernorm,
+                self.pre_feedforward_layernorm, self.post_feedforward_layernorm,
+            ]  # fmt: skip
+            self._step = TokenStep.of(
+                [attention.qkv_proj, attention.o_proj, mlp.gate_up_proj, mlp.down_proj],
+                [norm.gain for norm in norms],
+                Place(attention.layer, attention.window, attention.scale, norms[0].eps),
+            )
+            self._joined = self._step is not None  # don't ask again in vain
+        return self._step

@@ -5,12 +5,13 @@ costs 4 % of perplexity. So both sides of a product are turned first, block by b
 which leaves the product as it was and spreads an outlier over its block: 0.4 % are left. The head looks at
 its best tokens again in full precision.
 
-One packed copy of a weight serves both the wide products of a prompt and the narrow ones of a single
-token. fbgemm's dynamic linear reads weights at 70-95 % of the memory's rate for one row and reaches
-320-520 GOP/s for many (oneDNN: 45-55 %, and 350-570), so it is taken where it exists, ``torch._int_mm``
-elsewhere. fbgemm knows one activation scale a call, not one a row; therefore every row is divided by its
-largest magnitude beforehand, and a last row that reaches from -1 to 1 fixes that one scale, so that a row's
-result depends on no other row. A single row needs none of this and is rounded a little finer.
+One copy of a weight serves both the wide products of a prompt and the narrow ones of a single token. Where
+numba is installed (``pip install 'vlm[fast]'``) it stays as it is stored: oneDNN's product takes many rows,
+``vlm.kernels`` what lies around it and one row, at the full rate of the memory. Elsewhere fbgemm packs it:
+its dynamic linear is a third to a half slower on either side. fbgemm knows one activation scale a call, not
+one a row; therefore every row is divided by its largest magnitude beforehand, and a last row that reaches
+from -1 to 1 fixes that one scale, so that a row's result depends on no other row. A single row needs none of
+this and is rounded a little finer.
 
 Source: arXiv 2206.01861 (ZeroQuant: a scale a token, a scale an output channel), 2404.00456 (QuaRot:
 Hadamard rotation). Figures: ``tests/benchmarks/NOTES.md``.
@@ -23,8 +24,13 @@ import mmap
 import warnings
 from collections.abc import Iterator, Sequence
 from functools import cache
+from importlib import import_module
+from importlib.util import find_spec
+from types import ModuleType
 from typing import Any, Self
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
@@ -32,7 +38,11 @@ from vlm.processor import has_vnni
 
 LEVELS = 127  # of either sign
 TURNED = 64  # channels turned together at most: 128 halve the error again and cost twice the time
+FEW = 2  # rows at most that ``vlm.kernels`` multiplies; more are faster together in torch
 _ROWS = 4096  # rows quantised at once: fp32 exists for these alone
+_NOTHING = np.empty(0, np.float32)
+
+Operand = tuple[npt.NDArray[np.int8], npt.NDArray[np.float32], int]  # weight, scales, Hadamard side
 
 
 @cache
@@ -93,8 +103,8 @@ def quantised(weight_OI: Tensor) -> tuple[Tensor, Tensor]:
 class RoundedLinear(nn.Module):
     """A linear layer whose weight is rounded.
 
-    The weight is packed for the processor at its first use, and the plain one is let go then: a
-    checkpoint that holds rounded weights is mapped and not read before.
+    The weight is packed for the processor at its first use, and the plain one, where it is another, is let go
+    then: a checkpoint that holds rounded weights is mapped and not read before.
 
     Args:
         inputs: width of a row.
@@ -168,7 +178,7 @@ class RoundedLinear(nn.Module):
 class Int8Linear(RoundedLinear):
     """A linear layer whose weight is int8, turned."""
 
-    _packed: _Fbgemm | _IntMm | None = None
+    _packed: _Kernel | None = None
 
     def empty(self) -> tuple[Tensor, Tensor]:
         """int8 [out, in] and float32 [out]."""
@@ -182,26 +192,16 @@ class Int8Linear(RoundedLinear):
     def forward(self, x: Tensor) -> Tensor:
         """[..., in] to [..., out], float32."""
         packed = self._packed or self._pack()
-        t = x.numel() // self.inputs
-        if t == 1:
-            product_TO = packed.alone(turned(x.reshape(1, self.inputs)))
-            if self.bias is not None:
-                product_TO += self.bias
-            return product_TO.view(*x.shape[:-1], self.outputs)
-        unit_TI = torch.empty((t + 1, self.inputs))
-        rows_TI = turned(x.reshape(t, self.inputs), unit_TI[:t])
-        peak_T1 = peaks(rows_TI)
-        rows_TI.div_(peak_T1)
-        unit_TI[t] = _guard(self.inputs)
-        product_TO = packed(unit_TI)[:t]
-        if self.bias is None:
-            product_TO.mul_(peak_T1)
-        else:
-            product_TO = torch.addcmul(self.bias, product_TO, peak_T1, out=product_TO)
+        product_TO = packed.product(x.reshape(-1, self.inputs), self.bias)
         return product_TO.view(*x.shape[:-1], self.outputs)
 
-    def _pack(self) -> _Fbgemm | _IntMm:
-        kernel = _Fbgemm if fbgemm_works() else _IntMm
+    def operand(self) -> Operand | None:
+        """The weight as ``vlm.kernels`` takes it, where that can be had."""
+        packed = self._packed or self._pack()
+        return packed.operand if isinstance(packed, _Compiled) else None
+
+    def _pack(self) -> _Kernel:
+        kernel = best_kernel()
         weights, scales = self.take()
         self._packed = kernel(_stacked(weights), _stacked(scales))
         if kernel is _Fbgemm or len(weights) > 1:  # else the kernel holds the weight itself
@@ -236,8 +236,73 @@ def _guard(width: int) -> Tensor:
     return row
 
 
-class _Fbgemm:
-    """Rows of magnitude 1, of which one reaches from -1 to 1, times a weight packed by fbgemm."""
+class _Kernel:
+    """A packed weight."""
+
+    def __init__(self, weight_OI: Tensor, scale_O: Tensor) -> None:
+        raise NotImplementedError
+
+    def product(self, x_TI: Tensor, bias_O: Tensor | None) -> Tensor:
+        """Rows, not turned yet, times the weight: [T, out]."""
+        raise NotImplementedError
+
+
+class _Compiled(_Kernel):
+    """The weight as it is stored: torch's own product for many rows, ``vlm.kernels`` around it and for few.
+
+    A row is rounded to 16 bits where it is read with one other at most, for that costs nothing then.
+    """
+
+    def __init__(self, weight_OI: Tensor, scale_O: Tensor) -> None:
+        self._weight_IO = weight_OI.t()
+        self.operand: Operand = weight_OI.numpy(), scale_O.numpy(), len(hadamard(weight_OI.shape[1]))
+
+    def product(self, x_TI: Tensor, bias_O: Tensor | None) -> Tensor:
+        kernels = compiled_kernels()
+        assert kernels is not None
+        threads = kernels.threads()
+        _, scale, side = self.operand
+        rows = x_TI.detach().contiguous().numpy()
+        if len(rows) <= FEW:
+            product_TO = torch.from_numpy(kernels.few_rows(rows, self.operand, threads))
+            return product_TO if bias_O is None else product_TO.add_(bias_O)
+        rounded, steps = kernels.round_rows(rows, side, threads)
+        sums_TO = torch._int_mm(torch.from_numpy(rounded), self._weight_IO)
+        product_TO = sums_TO.view(torch.float32)  # in the same memory
+        bias = _NOTHING if bias_O is None else bias_O.numpy()
+        kernels.scale_rows(sums_TO.numpy(), product_TO.numpy(), steps, scale, bias, threads)
+        return product_TO
+
+
+class _Unit(_Kernel):
+    """A kernel that takes rows of magnitude 1, the last of which reaches from -1 to 1."""
+
+    def product(self, x_TI: Tensor, bias_O: Tensor | None) -> Tensor:
+        t, inputs = x_TI.shape
+        if t == 1:
+            product_TO = self.alone(turned(x_TI))
+            return product_TO if bias_O is None else product_TO.add_(bias_O)
+        unit_TI = torch.empty((t + 1, inputs))
+        rows_TI = turned(x_TI, unit_TI[:t])
+        peak_T1 = peaks(rows_TI)
+        rows_TI.div_(peak_T1)
+        unit_TI[t] = _guard(inputs)
+        product_TO = self.unit(unit_TI)[:t]
+        if bias_O is None:
+            return product_TO.mul_(peak_T1)
+        return torch.addcmul(bias_O, product_TO, peak_T1, out=product_TO)
+
+    def unit(self, unit_TI: Tensor) -> Tensor:
+        """The product of such rows."""
+        raise NotImplementedError
+
+    def alone(self, row_1I: Tensor) -> Tensor:
+        """The product of a row of any magnitude."""
+        raise NotImplementedError
+
+
+class _Fbgemm(_Unit):
+    """A weight packed by fbgemm."""
 
     def __init__(self, weight_OI: Tensor, scale_O: Tensor) -> None:
         held = torch.backends.quantized.engine
@@ -253,32 +318,53 @@ class _Fbgemm:
         # Without VNNI, pairs of products are added in 16 bits; 7-bit activations keep them from overflowing.
         self._narrow = not has_vnni()
 
-    def __call__(self, unit_TI: Tensor) -> Tensor:
+    def unit(self, unit_TI: Tensor) -> Tensor:
         return torch.ops.quantized.linear_dynamic(unit_TI, self._packed, self._narrow)
 
-    alone = __call__  # finds the scale of a single row by itself
+    def alone(self, row_1I: Tensor) -> Tensor:
+        return self.unit(row_1I)  # fbgemm finds the scale of a call by itself
 
 
-class _IntMm:
+class _IntMm(_Unit):
     """The same by torch's own int8 product: for processors fbgemm doesn't know."""
 
     def __init__(self, weight_OI: Tensor, scale_O: Tensor) -> None:
         self._weight_OI, self._scale_O = weight_OI, scale_O / LEVELS
 
-    def __call__(self, unit_TI: Tensor) -> Tensor:
+    def unit(self, unit_TI: Tensor) -> Tensor:
         rounded_TI = unit_TI.mul(LEVELS).round_().to(torch.int8)
         return torch._int_mm(rounded_TI, self._weight_OI.t()).float().mul_(self._scale_O)
 
     def alone(self, row_1I: Tensor) -> Tensor:
-        """The product of a row of any magnitude."""
         peak = peaks(row_1I)
-        return self(row_1I / peak).mul_(peak)
+        return self.unit(row_1I / peak).mul_(peak)
+
+
+@cache
+def compiled_kernels() -> ModuleType | None:
+    """``vlm.kernels``, where numba is installed and the processor adds products of bytes in 32 bits.
+
+    Without the latter, oneDNN's product, which goes with it, adds pairs in 16 bits and may overflow.
+    """
+    if not has_vnni() or find_spec("numba") is None:
+        return None
+    try:
+        return import_module("vlm.kernels")
+    except (ImportError, RuntimeError):  # not for this Python; nowhere to keep what it compiles
+        return None
 
 
 def fbgemm_works() -> bool:
     """Whether torch has fbgemm and its packed weights here."""
     there = "fbgemm" in torch.backends.quantized.supported_engines
     return there and hasattr(torch, "_make_per_channel_quantized_tensor")
+
+
+def best_kernel() -> type[_Kernel]:
+    """The fastest that there is here."""
+    if compiled_kernels() is not None:
+        return _Compiled
+    return _Fbgemm if fbgemm_works() else _IntMm
 
 
 def to_int8(module: nn.Module) -> None:

@@ -11,7 +11,16 @@ from tests.vlm.tiny import TINY, tiny_decoder
 from vlm.cache import KVCache
 from vlm.generate import decode_many, decode_one, prefill
 from vlm.masks import Queries
-from vlm.quantize import LEVELS, Int8Linear, fbgemm_works, hadamard, quantised, to_int8, turned
+from vlm.quantize import (
+    LEVELS,
+    Int8Linear,
+    compiled_kernels,
+    fbgemm_works,
+    hadamard,
+    quantised,
+    to_int8,
+    turned,
+)
 
 torch.set_num_threads(1)
 
@@ -24,12 +33,35 @@ def error(got: Tensor, wanted: Tensor) -> float:
     return float((got - wanted).detach().norm() / wanted.detach().norm())
 
 
-@pytest.fixture(params=["fbgemm", "int_mm"])
+@pytest.fixture(params=["compiled", "fbgemm", "int_mm"])
 def kernel(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    if request.param == "compiled":
+        if compiled_kernels() is None:
+            pytest.skip("no numba, or a processor without VNNI")
+        return
+    monkeypatch.setattr(vlm.quantize, "compiled_kernels", lambda: None)
     if request.param == "int_mm":
         monkeypatch.setattr(vlm.quantize, "fbgemm_works", lambda: False)
     elif not fbgemm_works():
         pytest.skip("no fbgemm on this processor")
+
+
+def test_without_numba_or_vnni_there_are_no_compiled_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(vlm.quantize, "find_spec", lambda name: None)
+    assert compiled_kernels.__wrapped__() is None
+    monkeypatch.undo()
+    monkeypatch.setattr(vlm.quantize, "has_vnni", lambda: False)
+    assert compiled_kernels.__wrapped__() is None
+
+
+def test_where_compiled_code_cannot_be_kept_it_is_done_without(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(name: str) -> None:
+        raise RuntimeError(f"cannot cache function: no locator available for {name}")
+
+    monkeypatch.setattr(vlm.quantize, "has_vnni", lambda: True)
+    monkeypatch.setattr(vlm.quantize, "find_spec", lambda name: object())
+    monkeypatch.setattr(vlm.quantize, "import_module", refuse)
+    assert compiled_kernels.__wrapped__() is None
 
 
 @pytest.mark.parametrize("width", [640, 4304, 96, 7])
