@@ -2,7 +2,7 @@
 
 A token of an answer reads every weight once, so the rate of the memory is all there is to win. torch's int8
 products read weights at 40-65 % of that rate for one row, and between them a layer makes some seventy small
-operations of 5 µs each. Here a row's product reads at the full rate, and a layer is two calls.
+operations of 5 µs each. Here a row's product reads at the full rate, and a layer is one call.
 
 Everything is numpy here; the arrays are views of tensors. numba shares torch's OpenMP threads. The first use
 compiles for about half a minute in all and keeps the result beside the package (or in the user's cache).
@@ -56,7 +56,7 @@ def _nearest(_: Any, x: Any) -> Any:
 
 
 def threads() -> int:
-    """As many as torch takes; they are the same ones."""
+    """As many as torch takes. To be asked for before every call: numba sets OpenMP's number, torch's too."""
     count = min(torch.get_num_threads(), numba_config.NUMBA_NUM_THREADS)
     set_num_threads(count)
     return count
@@ -116,7 +116,8 @@ def _rounded(row_I: Floats, side: int, steps: int, out_I: Any) -> np.float32:
     peak = LEAST
     for i in range(len(row_I)):
         size = abs(row_I[i])
-        peak = max(peak, size)
+        if size > peak:  # noqa: PLR1730 - numba's max stays scalar
+            peak = size
     factor = np.float32(steps) / peak
     for i in range(len(row_I)):
         out_I[i] = _nearest(row_I[i] * factor)
@@ -246,7 +247,8 @@ def _attended(q_Hd: Floats, slots: Any, scale: float, n: int) -> Floats:
                     score += q_Hd[h, i] * keys_GKd[g, k, i]
                 score *= np.float32(scale)
                 weights_HK[h, k] = score
-                best = max(best, score)
+                if score > best:  # noqa: PLR1730
+                    best = score
             total = np.float32(0)
             for k in range(first, end):
                 weights_HK[h, k] = math.exp(weights_HK[h, k] - best)

@@ -250,7 +250,7 @@ class DecoderLayer(nn.Module):
         return hidden_BTD + self.post_feedforward_layernorm(fed)
 
     def _token_step(self) -> TokenStep | None:
-        """The layer in two compiled calls, where its products are int8 and there is a compiler."""
+        """The layer in one compiled call, where its products are int8 and there is a compiler."""
         if self._joined and self._step is None:
             attention, mlp = self.self_attn, self.mlp
             norms: list[Any] = [

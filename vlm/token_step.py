@@ -1,4 +1,4 @@
-"""One token through a decoder layer, in two compiled calls instead of some seventy operations.
+"""One token through a decoder layer, in one compiled call instead of some seventy operations.
 
 What ``vlm.layers.DecoderLayer`` does, for one conversation and int8 products; see ``vlm.kernels``.
 """
