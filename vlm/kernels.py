@@ -56,9 +56,15 @@ def _nearest(_: Any, x: Any) -> Any:
 
 
 def threads() -> int:
-    """As many as torch takes. To be asked for before every call: numba sets OpenMP's number, torch's too."""
-    count = min(torch.get_num_threads(), numba_config.NUMBA_NUM_THREADS)
+    """As many as torch takes; they are the same ones. To be asked for before every call of a kernel.
+
+    The first time numba starts its pool, and with it sets OpenMP's number, which is torch's too: put back.
+    """
+    wanted = torch.get_num_threads()
+    count = min(wanted, numba_config.NUMBA_NUM_THREADS)
     set_num_threads(count)
+    if torch.get_num_threads() != wanted:
+        torch.set_num_threads(wanted)
     return count
 
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -14,7 +18,6 @@ kernels = pytest.importorskip("vlm.kernels")
 
 @pytest.fixture(autouse=True)
 def as_many_threads_as_torch() -> None:
-    """numba sets OpenMP's number of threads, which torch shares: sums of later tests would differ."""
     kernels.threads()
 
 
@@ -63,5 +66,10 @@ def test_sums_are_scaled_in_their_own_memory() -> None:
     torch.testing.assert_close(out, wanted)
 
 
-def test_no_more_threads_than_torch_takes() -> None:
-    assert kernels.threads() == torch.get_num_threads()
+def test_torch_keeps_the_number_of_its_threads() -> None:
+    code = "import torch; from vlm import kernels; print(kernels.threads(), torch.get_num_threads())"
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    told = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    )
+    assert told.stdout.split() == ["1", "1"]
