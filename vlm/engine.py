@@ -24,7 +24,7 @@ from vlm.errors import PromptError
 from vlm.gemma import GemmaDecoder
 from vlm.generate import Generation, Limits, Token, check_fits, prefill
 from vlm.pixels import to_pixels
-from vlm.precision import DTYPES, Dtype, checked_dtype, chosen_dtype
+from vlm.precision import DTYPES, ROUNDED, Dtype, checked_dtype, chosen_dtype
 from vlm.projector import Projector
 from vlm.prompt import PromptPlan
 from vlm.reuse import Prompts, ReadPrompt, Windows, soft_of
@@ -118,7 +118,8 @@ class Engine:
             dtype: what to compute in: "fp32", "bf16", "int8", "int4", or "auto" for the fastest here.
             device: where to compute: "cpu", "cuda", "cuda:1", "mps", or "auto": a CUDA card if there is one.
             compiled: fuse what lies between the products with ``torch.compile``. The first answers take
-                minutes longer; meant for a server on a graphics card.
+                minutes longer; meant for a server on a graphics card. Rounded weights, which compute on a
+                processor and in loops of their own (``vlm.kernels``), are left as they are.
             offline: use only what was downloaded before.
 
         Raises:
@@ -132,7 +133,7 @@ class Engine:
         gguf = path.suffix == ".gguf"
         config = gguf_config(path) if gguf else ModelConfig.from_folder(path)
         stored = stored_form(path) if wanted == "auto" and not gguf else None
-        if device == AUTO and (stored or wanted) in ("int8", "int4"):
+        if device == AUTO and (stored or wanted) in ROUNDED:
             place = torch.device("cpu")  # where rounded weights compute
         products = chosen_dtype(stored or wanted, config.text, place)
         decoder, vision = empty_modules(config)
@@ -145,7 +146,7 @@ class Engine:
         for part in (decoder, vision):
             if part is not None:
                 part.to(place)
-        if compiled:
+        if compiled and products not in ROUNDED:
             for part in [*decoder.layers, *([] if vision is None else [vision.encoder])]:
                 part.compile(dynamic=True)
         return cls(

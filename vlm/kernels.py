@@ -29,6 +29,7 @@ Shorts = npt.NDArray[np.int16]
 _SERIAL: dict[str, Any] = {"fastmath": True, "nogil": True, "cache": True, "boundscheck": False}
 _PARALLEL = _SERIAL | {"parallel": True}
 LEAST = np.float32(1e-12)  # the largest magnitude of a row of zeros
+LOWEST = np.finfo(np.float32).min  # below any score; infinities are what fastmath rules out
 
 
 @intrinsic
@@ -246,7 +247,7 @@ def _attended(q_Hd: Floats, slots: Any, scale: float, n: int) -> Floats:
     for t in prange(n):
         for h in range(heads * t // n, heads * (t + 1) // n):
             g = h // (heads // groups)
-            best = np.float32(-np.inf)
+            best = LOWEST
             for k in range(first, end):
                 score = np.float32(0)
                 for i in range(d):

@@ -69,9 +69,13 @@ class QuickNorm(nn.Module):
     def __init__(self, norm: RMSNorm) -> None:
         super().__init__()
         width = norm.weight.shape[-1]
-        self.gain, self.eps = norm.gain(), norm.eps
-        self._gain = self.gain * width**0.5
+        self.eps = norm.eps
+        self._gain = norm.gain() * width**0.5
         self._least = torch.tensor((width * norm.eps) ** 0.5)  # what eps adds to the mean square, as a length
+
+    def gain(self) -> Tensor:
+        """1 + weight, as ``RMSNorm.gain``."""
+        return self._gain / self._gain.shape[-1] ** 0.5
 
     def forward(self, x: Tensor) -> Tensor:
         """[..., width], same shape out."""
@@ -230,7 +234,7 @@ class DecoderLayer(nn.Module):
         self.post_attention_layernorm = RMSNorm(width, eps)
         self.pre_feedforward_layernorm = RMSNorm(width, eps)
         self.post_feedforward_layernorm = RMSNorm(width, eps)
-        self._joined = False
+        self._may_step = False  # in one call: joined, and not known to lack a compiled form
         self._step: TokenStep | None = None
 
     def join(self) -> None:
@@ -238,7 +242,7 @@ class DecoderLayer(nn.Module):
         for name, child in list(self.named_children()):
             if isinstance(child, RMSNorm):
                 setattr(self, name, QuickNorm(child))
-        self._joined = True
+        self._may_step = True
 
     def forward(self, hidden_BTD: Tensor, inputs: LayerInputs, cache: Caches) -> Tensor:
         """[B, T, hidden_size] to the same."""
@@ -251,7 +255,7 @@ class DecoderLayer(nn.Module):
 
     def _token_step(self) -> TokenStep | None:
         """The layer in one compiled call, where its products are int8 and there is a compiler."""
-        if self._joined and self._step is None:
+        if self._may_step and self._step is None:
             attention, mlp = self.self_attn, self.mlp
             norms: list[Any] = [
                 self.input_layernorm, attention.qk_norm, self.post_attention_layernorm,
@@ -259,8 +263,8 @@ class DecoderLayer(nn.Module):
             ]  # fmt: skip
             self._step = TokenStep.of(
                 [attention.qkv_proj, attention.o_proj, mlp.gate_up_proj, mlp.down_proj],
-                [norm.gain for norm in norms],
+                [norm.gain() for norm in norms],
                 Place(attention.layer, attention.window, attention.scale, norms[0].eps),
             )
-            self._joined = self._step is not None  # don't ask again in vain
+            self._may_step = self._step is not None
         return self._step

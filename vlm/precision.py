@@ -25,6 +25,7 @@ DTYPES: dict[Dtype, torch.dtype] = {
     "fp32": torch.float32, "bf16": torch.bfloat16, "int8": torch.int8, "int4": INT4,
 }  # fmt: skip
 
+ROUNDED = ("int8", "int4")  # forms that compute on a processor only
 SMALL = 50_000_000  # weights of the MLPs, below which fp32 is taken unmeasured
 WORTH = 1.3  # times faster than fp32, for leaving it
 _WIDTH = 2048  # of the measured product at most
@@ -50,7 +51,7 @@ def chosen_dtype(wanted: Dtype, config: TextConfig, device: torch.device | None 
         UsageError: a form that only a processor computes in.
     """
     elsewhere = device is not None and device.type != "cpu"
-    if elsewhere and wanted in ("int8", "int4"):
+    if elsewhere and wanted in ROUNDED:
         raise UsageError(f"{wanted} computes on a CPU only: use --dtype bf16 or --device cpu")
     if wanted != "auto":
         return wanted

@@ -8,10 +8,10 @@ its best tokens again in full precision.
 One copy of a weight serves both the wide products of a prompt and the narrow ones of a single token. Where
 numba is installed (``pip install 'vlm[fast]'``) it stays as it is stored: oneDNN's product takes many rows,
 ``vlm.kernels`` what lies around it and one row, at the full rate of the memory. Elsewhere fbgemm packs it:
-its dynamic linear is a third to a half slower on either side. fbgemm knows one activation scale a call, not
-one a row; therefore every row is divided by its largest magnitude beforehand, and a last row that reaches
-from -1 to 1 fixes that one scale, so that a row's result depends on no other row. A single row needs none of
-this and is rounded a little finer.
+its dynamic linear is slower for one row and for hundreds, and quicker for 4 to 32. fbgemm knows one
+activation scale a call, not one a row; therefore every row is divided by its largest magnitude beforehand,
+and a last row that reaches from -1 to 1 fixes that one scale, so that a row's result depends on no other
+row. A single row needs none of this and is rounded a little finer.
 
 Source: arXiv 2206.01861 (ZeroQuant: a scale a token, a scale an output channel), 2404.00456 (QuaRot:
 Hadamard rotation). Figures: ``tests/benchmarks/NOTES.md``.

@@ -101,6 +101,13 @@ def test_the_fake_card_refuses_what_a_card_refuses(card: FakeTensorMode) -> None
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
+def test_rounded_weights_have_compiled_loops_of_their_own() -> None:
+    plain = VLM.load("mini", dtype="int8")
+    fused = VLM.load("mini", dtype="int8", compiled=True)
+    image, question = "demos/images/notice.png", "What does it say?"
+    assert fused.ask(image, question).text == plain.ask(image, question).text
+
+
 def test_compiled_answers_are_the_same() -> None:
     plain = VLM.load("mini", dtype="fp32")
     fused = VLM(Engine.load("mini", dtype="fp32", compiled=True))

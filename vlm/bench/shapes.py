@@ -23,6 +23,7 @@ from vlm.engine import Engine, Vision
 from vlm.errors import UsageError
 from vlm.gemma import GemmaDecoder
 from vlm.int4 import Int4Linear, divides
+from vlm.precision import ROUNDED
 from vlm.quantize import Int8Linear, to_int8
 from vlm.tokenizer import GemmaTokenizer
 from vlm.weights import gguf_config, resolve
@@ -31,7 +32,6 @@ DEVIATION = 0.02
 SLACK = 10**9  # bytes: the interpreter, torch, activations
 SHARE = 0.9  # of the free memory that may be taken
 WEIGHT_BYTES = {"fp32": 4.0, "bf16": 2.0, "int8": 1.0, "int4": 0.625}  # int4: 32 bits a group beside it
-_ROUNDED = ("int8", "int4")  # with an int8 head
 
 
 @dataclass(frozen=True)
@@ -154,12 +154,12 @@ def fill(module: nn.Module, prefix: str, weights: Weights, dtype: str) -> None:
         for key, parameter in list(owner.named_parameters(recurse=False)):
             drawn = weights.draw(f"{prefix}{name}.{key}" if name else prefix + key, parameter).to(final)
             setattr(owner, key, nn.Parameter(drawn, requires_grad=False))
-        if dtype in _ROUNDED and isinstance(owner, nn.Linear):  # now, so that its fp32 may go
+        if dtype in ROUNDED and isinstance(owner, nn.Linear):  # now, so that its fp32 may go
             above, _, last = name.rpartition(".")
             narrow = dtype == "int4" and prefix == "text." and divides(owner.in_features)
             rounded = Int4Linear.of(owner) if narrow else Int8Linear.of(owner)
             setattr(module.get_submodule(above), last, rounded)
-    if dtype in _ROUNDED:
+    if dtype in ROUNDED:
         to_int8(module)
     module.eval()
 
@@ -258,7 +258,7 @@ class Copies:
     @property
     def embedding(self) -> float:
         """Bytes a weight of the embedding: its rows stay fp32 beside an int8 head."""
-        return max(4.0 + WEIGHT_BYTES["int8"] if self.dtype in _ROUNDED else 4.0, self.matrix)
+        return max(4.0 + WEIGHT_BYTES["int8"] if self.dtype in ROUNDED else 4.0, self.matrix)
 
 
 def fit(subject: Subject, copies: Copies, layers: int | None, stacks: Sequence[str]) -> Subject:
