@@ -12,6 +12,7 @@ Source: arXiv 2206.01861 and 2404.00456, as ``vlm.quantize``; the layer is ``vlm
 
 from __future__ import annotations
 
+import logging
 import math
 from typing import Any
 
@@ -20,6 +21,7 @@ import numpy.typing as npt
 import torch
 from numba import njit, prange, set_num_threads, types
 from numba.core import config as numba_config
+from numba.core.event import Event, Listener, register
 from numba.extending import intrinsic
 
 Floats = npt.NDArray[np.float32]
@@ -30,6 +32,27 @@ _SERIAL: dict[str, Any] = {"fastmath": True, "nogil": True, "cache": True, "boun
 _PARALLEL = _SERIAL | {"parallel": True}
 LEAST = np.float32(1e-12)  # the largest magnitude of a row of zeros
 LOWEST = np.finfo(np.float32).min  # below any score; infinities are what fastmath rules out
+_log = logging.getLogger("vlm.kernels")
+
+
+class Notice(Listener):  # type: ignore[misc]  # numba has no types
+    """Says once that a first answer waits for the compiler: numba tells it when a loop is not yet kept."""
+
+    def __init__(self) -> None:
+        self._said = False
+
+    def on_start(self, event: Event) -> None:
+        """A loop begins to be compiled; other people's are none of our business."""
+        ours = event.data["dispatcher"].py_func.__module__ == __name__
+        if ours and not self._said:
+            self._said = True
+            _log.warning("compiling the int8 loops for this processor: about half a minute, this once")
+
+    def on_end(self, event: Event) -> None:
+        """It is ready."""
+
+
+register("numba:compile", Notice())
 
 
 @intrinsic

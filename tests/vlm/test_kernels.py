@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -73,3 +74,16 @@ def test_torch_keeps_the_number_of_its_threads() -> None:
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
     )
     assert told.stdout.split() == ["1", "1"]
+
+
+def test_a_first_answer_says_that_it_compiles_and_a_second_does_not(tmp_path: Path) -> None:
+    code = "from vlm import kernels; kernels._levels(64)"  # the smallest of them
+    environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)}
+    first, second = (
+        subprocess.run(
+            [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+        )
+        for _ in range(2)
+    )
+    assert first.stderr == "compiling the int8 loops for this processor: about half a minute, this once\n"
+    assert second.stderr == ""

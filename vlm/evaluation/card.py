@@ -70,7 +70,10 @@ def _shape(config: ModelConfig, folder: Path) -> str:
 
 def _recipe(record: Path) -> str:
     """The stages as their logs tell them."""
-    rows = ["## How it was made", "`make mini` runs the same stages with the time they should get."]
+    rows = [
+        "## How it was made",
+        "In many sittings, each of which raised the rates again; `make mini` runs the recipe without that.",
+    ]
     stages = json.loads(record.read_text(encoding="utf-8")) if record.is_file() else []
     if stages:
         table = ["| stage | hours | steps |", "|---|---|---|"]
