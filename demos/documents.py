@@ -102,7 +102,9 @@ def read(vlm: VLM, job: Job, settings: Settings) -> Iterator[Reading]:
 
 def _done(vlm: VLM, job: Job, settings: Settings) -> Iterator[Reading]:
     if not job.files:
-        raise UsageError("no document: drop a PDF or an image on the left, or take an example")
+        raise UsageError(
+            "no document: drop a PDF or an image on the left, wait until it is uploaded, or take an example"
+        )
     if job.want == "question" and not job.question.strip():
         raise UsageError("no question: say what you want to know about the documents")
     constraint = Constraint.schema(job.schema) if job.want == "fields" else None

@@ -74,7 +74,7 @@ def test_the_question_of_the_chat_can_be_compared(app: Opened) -> None:
 def test_a_document_is_read_beside_its_page_and_can_be_taken_away(app: Opened, tmp_path: Path) -> None:
     app.tab("Documents")
     app.page.locator("#documents input[type=file]").first.set_input_files(IMAGES / "receipt.png")
-    app.page.locator("#documents", has_text="receipt.png").wait_for()
+    app.page.locator("#documents .file-preview", has_text="receipt").wait_for()  # uploaded
     app.page.locator("#read").click()
     app.page.locator("#document-text", has_text="24.85").wait_for()  # the total
     app.shown("page-image")
@@ -98,7 +98,7 @@ def test_pages_of_a_pdf_come_one_by_one_and_fields_by_a_schema(app: Opened, tmp_
     letter = pdf(tmp_path, "The harbour was built in 1931.", "Rye bread costs six francs.")
     app.tab("Documents")
     app.page.locator("#documents input[type=file]").first.set_input_files(letter)
-    app.page.locator("#documents", has_text="letter").wait_for()
+    app.page.locator("#documents .file-preview", has_text="letter").wait_for()
     app.page.locator("#read").click()
     app.page.locator("#document-text", has_text="harbour").wait_for()
     app.page.get_by_text(re.compile("^2 pages in ")).wait_for()
