@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
 import typer
 
 from vlm import __version__
+from vlm.cli_batch import batch
 from vlm.cli_bench import bench_app
 from vlm.cli_chat import chat
 from vlm.cli_constraint import ChoiceOption, GrammarOption, RegexOption, SchemaOption, constraint_of
@@ -297,6 +298,7 @@ def ui(
     )  # fmt: skip
 
 
+app.command()(batch)
 app.command()(chat)
 app.command()(quantize)
 app.command()(read)
