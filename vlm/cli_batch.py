@@ -44,7 +44,7 @@ def batch(
     Where a body names no model, the one that answers is meant.
     """
     from vlm.batch import Summary, answered_in, names_in, run_batch
-    from vlm.errors import UsageError, printable
+    from vlm.errors import OutageError, UsageError, printable
 
     if not out.parent.is_dir():
         raise UsageError(f"{printable(out.parent)}: no such folder; make it first")
@@ -65,6 +65,8 @@ def batch(
             step()
         try:
             summary = run_batch(asked, requests, out, done, step)
+        except OutageError as error:
+            raise OutageError(f"{error}; what was answered is kept: go on with --resume") from None
         except KeyboardInterrupt:
             print(f"vlm: stopped; go on with --resume --out {printable(out)}", file=sys.stderr)
             raise typer.Exit(_INTERRUPTED) from None

@@ -9,6 +9,8 @@ import pytest
 from runner import Run
 from servers import Fake, whole
 
+from vlm.remote import transport
+
 REQUEST = {
     "custom_id": "one",
     "url": "/v1/chat/completions",
@@ -51,6 +53,19 @@ def test_what_fails_is_told_and_counted(run: Run, tiny: Path, requests: Path, tm
     ran = run("batch", requests, "--out", tmp_path / "out.jsonl", "-m", tiny)
     assert ran.code == 1
     assert ran.err == "vlm: 1 failed, their lines say why; --resume asks again\n"
+
+
+def test_a_server_that_goes_away_leaves_what_was_answered(
+    run: Run, fake: Fake, requests: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transport.time, "sleep", lambda _: None)
+    requests.write_text("".join(json.dumps(REQUEST | {"custom_id": name}) + "\n" for name in "ab"))
+    fake.ways = [whole({"id": "1"}), whole({"error": {"message": "out of memory"}}, 503)]
+    out = tmp_path / "out.jsonl"
+    ran = run("batch", requests, "--out", out, "--url", fake.url, "--at-once", 1)
+    assert ran.code == 2 and ran.err.count("\n") == 1
+    assert "is busy or not ready (503: out of memory)" in ran.err and "--resume" in ran.err
+    assert [json.loads(line)["custom_id"] for line in out.read_text().splitlines()] == ["a"]
 
 
 def test_mistakes_are_one_line(run: Run, requests: Path, tmp_path: Path) -> None:
