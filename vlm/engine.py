@@ -27,6 +27,7 @@ from vlm.pixels import to_pixels
 from vlm.precision import DTYPES, ROUNDED, Dtype, checked_dtype, chosen_dtype
 from vlm.projector import Projector
 from vlm.prompt import PromptPlan
+from vlm.quantize import give_back
 from vlm.reuse import Prompts, ReadPrompt, Windows, soft_of
 from vlm.sampling import Sampler, Sampling
 from vlm.siglip import SiglipEncoder
@@ -189,7 +190,10 @@ class Engine:
     def _encode(self, crops: Sequence[Image.Image]) -> Tensor:
         vision = self._vision_of("an image")
         pixels_NCHW = to_pixels(crops, vision.encoder.config.image_size)
-        return vision(pixels_NCHW.to(self.decoder.device, self.dtype))
+        soft_NTD = vision(pixels_NCHW.to(self.decoder.device, self.dtype))
+        if self.products in ROUNDED:  # for its memory: what 4096 patches took is not kept for the next window
+            give_back()
+        return soft_NTD
 
     @torch.inference_mode()
     def embed(self, plan: PromptPlan, soft_NTD: Tensor | None) -> Tensor:

@@ -108,6 +108,8 @@ def test_rounded_weights_have_compiled_loops_of_their_own() -> None:
     assert fused.ask(image, question).text == plain.ask(image, question).text
 
 
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
 def test_compiled_answers_are_the_same() -> None:
     plain = VLM.load("mini", dtype="fp32")
     fused = VLM(Engine.load("mini", dtype="fp32", compiled=True))

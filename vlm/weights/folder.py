@@ -24,7 +24,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from vlm.errors import CheckpointError
-from vlm.quantize import join_layers, let_go
+from vlm.quantize import give_back, join_layers, let_go
 from vlm.weights.forms import (
     FORMS,
     SCALE,
@@ -244,6 +244,9 @@ def _tensors(
         states[place.part] |= entries
         if place == EMBEDDING and dtype in FORMS:
             let_go(tensor)  # a map: rows come back as they are looked up
+            give_back()
+    if dtype in FORMS:
+        give_back()
     return states
 
 
