@@ -25,7 +25,7 @@ def test_a_receipt_is_read_into_fields(capsys: pytest.CaptureFixture[str]) -> No
     assert first.startswith('{"shop":') and '"total":' in first
     assert [line.split(":")[0] for line in fields] == ["/shop", "/date", "/total"]
     assert all("confidence 0." in line or "confidence 1." in line for line in fields)
-    # What it doesn't find is null and was read nowhere; what it finds has a place, unless it looked everywhere.
+    # What it does not find is null and was read nowhere; what it finds mostly has a place.
     assert all(line.endswith("nowhere") for line in fields if "None" in line)
     assert any("read at (" in line for line in fields)
 
