@@ -183,12 +183,12 @@ def _requests(path: Path) -> Iterator[tuple[int, Request]]:
 
 def _request(raw: bytes, at: str) -> Request:
     try:
-        told = json.loads(raw)
+        line = json.loads(raw)
     except (ValueError, RecursionError):
         raise UsageError(f"{at}: no JSON; write one object a line") from None
-    if not isinstance(told, dict):
+    if not isinstance(line, dict):
         raise UsageError(f"{at}: no JSON object")
-    name, method, url, body = (told.get(key) for key in ("custom_id", "method", "url", "body"))
+    name, method, url, body = (line.get(key) for key in ("custom_id", "method", "url", "body"))
     if not isinstance(name, str) or not 0 < len(name) <= MAX_ID:
         raise UsageError(f"{at}: custom_id must be a text of 1 to {MAX_ID} characters")
     if method not in (None, "POST"):

@@ -19,6 +19,7 @@ from vlm import __version__
 from vlm.cli_batch import batch
 from vlm.cli_bench import bench_app
 from vlm.cli_chat import chat
+from vlm.cli_common import INTERRUPTED
 from vlm.cli_constraint import ChoiceOption, GrammarOption, RegexOption, SchemaOption, constraint_of
 from vlm.cli_documents import answer_to_json, are_documents, ask_documents, check_documents, print_found
 from vlm.cli_eval import eval_app
@@ -58,7 +59,6 @@ if TYPE_CHECKING:
     from vlm.answer import Answer, AnswerStream
     from vlm.session import VLM
 
-_INTERRUPTED = 130  # typer's status after Ctrl-C, the shells' own
 # click's UsageError, the base of all its complaints; newer typers carry their own copy of click.
 _BadArguments: Any = typer.BadParameter.__mro__[1]
 
@@ -444,7 +444,7 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except KeyboardInterrupt:  # before or after a command; within one, typer turns it into a status
-        status = _INTERRUPTED
+        status = INTERRUPTED
     except _BadArguments as error:
         said = error.format_message()
         # Without a command the message is the help itself.
@@ -458,6 +458,6 @@ def main() -> None:
             raise
         print(f"vlm: {error}", file=sys.stderr)
         sys.exit(2)
-    if status == _INTERRUPTED:
+    if status == INTERRUPTED:
         print("\nvlm: stopped", file=sys.stderr)
     sys.exit(status or 0)

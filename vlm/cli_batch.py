@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vlm.cli_common import progress, with_extra
+from vlm.cli_common import INTERRUPTED, progress, with_extra
 from vlm.cli_model import Status, Wanted
 from vlm.cli_options import (
     ApiKeyOption,
@@ -23,8 +23,6 @@ from vlm.cli_options import (
 
 if TYPE_CHECKING:
     from vlm.batch import Asked, Summary
-
-_INTERRUPTED = 130
 
 
 def batch(
@@ -69,7 +67,7 @@ def batch(
             raise OutageError(f"{error}; what was answered is kept: go on with --resume") from None
         except KeyboardInterrupt:
             print(f"vlm: stopped; go on with --resume --out {printable(out)}", file=sys.stderr)
-            raise typer.Exit(_INTERRUPTED) from None
+            raise typer.Exit(INTERRUPTED) from None
     _tell(summary, out)
     if summary.failed:
         raise typer.Exit(1)

@@ -1,4 +1,4 @@
-"""What ``vlm train`` and ``vlm eval`` share: splits, seeds, progress, and a word on missing packages."""
+"""What several commands share: splits, seeds, progress, a status, and a word on missing packages."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+INTERRUPTED = 130  # typer's status after Ctrl-C, the shells' own
 SeedOption = Annotated[int, typer.Option(help="Same seed, same pages.")]
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from vlm.cli_common import INTERRUPTED
 from vlm.cli_constraint import SchemaOption, constraint_of
 from vlm.cli_model import Wanted
 from vlm.cli_options import ApiKeyOption, DeviceOption, DtypeOption, NamedModelOption, UrlOption
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
     from vlm.reading.record import PageText
     from vlm.reading.sources import SourcePage
     from vlm.reading.transcribe import ReadOptions
-
-_INTERRUPTED = 130  # the shells' status after Ctrl-C
 
 
 class _Form(StrEnum):
@@ -271,7 +270,7 @@ def _end(summary: JobSummary, target: _Target, max_error_rate: float) -> None:
     again = "; --retry-failed tries them again" if target.folder is not None else ""
     if summary.stopped == "interrupted":
         print(f"vlm: {_counted(done)} done{where}{go_on}", file=sys.stderr)
-        raise typer.Exit(_INTERRUPTED)
+        raise typer.Exit(INTERRUPTED)
     too_many = summary.error_rate > max_error_rate
     if summary.stopped == "error rate":
         allowed = f"--max-error-rate {max_error_rate:g} allows fewer"

@@ -66,6 +66,7 @@ def serve(
     chosen_device(device)
     with with_extra("server"):
         from vlm.server.limits import Limits
+        from vlm.server.own import close_engine
         from vlm.server.serve import Server, listening, url_of
         from vlm.server.service import Service, Settings, public_name
 
@@ -98,7 +99,7 @@ def serve(
         try:
             server.run(sockets=[listener])
         finally:
-            _close(service.model)
+            close_engine(service.model)
     if service.error is not None:
         raise service.error
 
@@ -107,13 +108,6 @@ def _loaded(model: str, how: dict[str, Any]) -> VLM:
     from vlm.session import VLM
 
     return VLM.load(model, **how)
-
-
-def _close(model: VLM | None) -> None:
-    from vlm.scheduler import SharedEngine
-
-    if model is not None and isinstance(model.engine, SharedEngine):
-        model.engine.close()
 
 
 def _is_loopback(address: str) -> bool:

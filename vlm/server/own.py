@@ -45,5 +45,10 @@ def own_server(load: Callable[[], VLM], name: str, limits: Limits) -> Iterator[t
         finally:
             server.leave()
             thread.join(limits.grace + 10)
-            if service.model is not None and isinstance(service.model.engine, SharedEngine):
-                service.model.engine.close()
+            close_engine(service.model)
+
+
+def close_engine(model: VLM | None) -> None:
+    """End the worker of a served model, if there is one."""
+    if model is not None and isinstance(model.engine, SharedEngine):
+        model.engine.close()
