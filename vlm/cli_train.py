@@ -50,6 +50,9 @@ def vlm(
     encoder_alone: Annotated[
         float, typer.Option(min=0.0, max=1.0, help="Of the time, for the encoder alone at the beginning.")
     ] = 0.0,
+    replays: Annotated[
+        int, typer.Option(min=0, max=9, help="Batches the encoder sees again, alone, after each new one.")
+    ] = 0,
     rate: Annotated[
         float, typer.Option(min=0.01, max=1.0, help="Share of the full rates; less to finish a good model.")
     ] = 1.0,
@@ -58,8 +61,10 @@ def vlm(
     """Stage two: projector and decoder learn to answer."""
     from vlm.errors import UsageError
 
-    if encoder_alone > 0 and encoder_share == 0:
-        raise UsageError("--encoder-alone needs --encoder-share: a frozen encoder learns nothing")
+    if (encoder_alone > 0 or replays > 0) and encoder_share == 0:
+        raise UsageError(
+            "--encoder-alone and --replays need --encoder-share: a frozen encoder learns nothing"
+        )
     with with_extra("train"):
         from vlm.training.checkpoint import write_skeleton
         from vlm.training.reader import ReaderStage, train_reader
@@ -68,7 +73,7 @@ def vlm(
         write_skeleton(folder)
         stage = ReaderStage(folder, start, out, minutes, seed=seed)
         stage = replace(stage, muon_rate=stage.muon_rate * rate, adam_rate=stage.adam_rate * rate)
-        stage = replace(stage, encoder_share=encoder_share, encoder_alone=encoder_alone)
+        stage = replace(stage, encoder_share=encoder_share, encoder_alone=encoder_alone, replays=replays)
         train_reader(replace(stage, projector_share=projector_share))
 
 

@@ -27,7 +27,15 @@ from torch.utils.data import DataLoader, IterableDataset
 from vlm.config import VisionConfig
 from vlm.siglip import SiglipEncoder
 from vlm.training.fonts import Split
-from vlm.training.loop import Loop, RunLog, load_optimizers, load_state, optimizers, save_state
+from vlm.training.loop import (
+    Loop,
+    RunLog,
+    bf16_is_faster,
+    load_optimizers,
+    load_state,
+    optimizers,
+    save_state,
+)
 from vlm.training.page import Glyph, Mark
 from vlm.training.render import PageSampler, PageStyle
 from vlm.training.shape_forms import FORMS
@@ -242,7 +250,7 @@ class EncoderStage:
     contrast_weight: float = 0.2
     seed: int = 1
     resume: Path | None = None  # an encoder.pt of full resolution
-    bf16: bool = True
+    bf16: bool | None = None  # None: measured
     check_pages: int = 128
 
 
@@ -326,8 +334,7 @@ def _train_at(
         save_state(stage.out / phase.file, states | {"optimizers": optimizer_states, "step": step})
 
     weights = {"dense": 1.0, "contrast": stage.contrast_weight}
-    loop: Loop[list[Tensor]] = Loop(
-        groups, weights, phase.minutes, log, stage.bf16, lambda _: stage.batch, step
-    )
+    bf16 = bf16_is_faster() if stage.bf16 is None else stage.bf16
+    loop: Loop[list[Tensor]] = Loop(groups, weights, phase.minutes, log, bf16, lambda _: stage.batch, step)
     with sdpa_kernel(SDPBackend.MATH):  # whose backward takes half the time of the fused kernel's here
         loop.run(batches, losses, lambda: losses(check), save)

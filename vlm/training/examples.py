@@ -52,6 +52,7 @@ class Batch:
     slots: Tensor  # uint8 [B * windows, tokens, patches of a token, SLOTS], as in stage one
     texts: Tensor  # uint8 [B, TEXT_LENGTH], classes of the first page's characters, as in stage one
     spans: tuple[Span, ...]
+    encoder_alone: bool = False  # nothing is asked: the decoder does not see it
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,16 @@ from vlm.masks import Queries
 from vlm.rope import rotate
 from vlm.training.encoder import EncoderHeads, as_pixels
 from vlm.training.examples import IGNORED, LAYOUTS, Batch, BatchMaker, Layout, ReaderBatches
-from vlm.training.loop import Loop, RunLog, load_optimizers, load_state, optimizers, save_state
+from vlm.training.loop import (
+    Loop,
+    RunLog,
+    bf16_is_faster,
+    load_optimizers,
+    load_state,
+    optimizers,
+    save_state,
+)
+from vlm.training.replay import with_replays
 from vlm.training.scenes import Scenes
 
 
@@ -81,10 +90,12 @@ class ReaderStage:
     encoder_share: float = 0.0  # of those rates for the encoder; 0: frozen
     projector_share: float = 0.0  # of the time in which the projector learns alone, before the decoder joins
     encoder_alone: float = 0.0  # of the time in which the encoder learns alone, at a third of the cost
+    replays: int = 0  # batches of the last minutes that the encoder sees again after each joint step
+    new_heads: float = 0.03  # of the time in which heads that begin anew don't move the encoder
     guide_weight: float = 0.3
     contrast_weight: float = 0.1
     seed: int = 2
-    bf16: bool = True
+    bf16: bool | None = None  # None: measured
     layouts: tuple[Layout, ...] = field(default=LAYOUTS)
     check_pages: int = 96
 
@@ -102,12 +113,13 @@ class Reader(nn.Module):
         self.guided = default_heads(config)  # those that learn where to look
         self.taps = [AttentionTap(cast(DecoderLayer, self.decoder.layers[layer])) for layer, _ in self.guided]
 
-    def losses(self, batch: Batch, encoder_alone: bool = False) -> dict[str, Tensor]:
+    def losses(self, batch: Batch, encoder_alone: bool = False, new_heads: bool = False) -> dict[str, Tensor]:
         """Answer loss, guide loss, dense loss, and the share of answer tokens guessed right.
 
         Args:
             batch: conversations about pages.
             encoder_alone: leave out the decoder and what it says.
+            new_heads: the encoder's heads know nothing yet, so they learn and it does not learn from them.
         """
         # Plain products: over 256 patches their backward takes half the time of the fused kernel's. The
         # decoder keeps the fused one, which wins where rows are longer.
@@ -115,7 +127,8 @@ class Reader(nn.Module):
             patches = self.vision.encoder(as_pixels(batch.pixels))
         found = {} if encoder_alone else self._answered(batch, patches)
         if self.vision.encoder.embeddings.patch_embedding.weight.requires_grad:
-            found |= self._seen(batch, patches)  # a frozen encoder learns nothing from its own losses
+            # A frozen encoder learns nothing from its own losses.
+            found |= self._seen(batch, patches.detach() if new_heads else patches)
         return found
 
     def _seen(self, batch: Batch, patches: Tensor) -> dict[str, Tensor]:
@@ -190,6 +203,7 @@ def train_reader(stage: ReaderStage) -> Reader:
         vision.encoder.requires_grad_(False)
         reader.heads.requires_grad_(False)
     step = _start(reader, groups, stage.start)
+    new_heads = stage.new_heads if stage.start.is_dir() else 0.0  # an exported folder has none
     # Fuses the norms and what lies between the products. The encoder as a whole, which gains a fifth;
     # the decoder layer by layer, because of the taps.
     for part in [vision.encoder, *decoder.layers, decoder.norm]:
@@ -210,23 +224,26 @@ def train_reader(stage: ReaderStage) -> Reader:
     )
     pending = iter(loader)
     batches = itertools.chain([next(pending)], pending)  # its start is not training time
+    shown = with_replays(batches, stage.replays, stage.seed + step)
 
     def save(step: int) -> None:
         states = {"reader": reader.state_dict(), "optimizers": [o.state_dict() for o in groups]}
         save_state(stage.out / "reader.pt", states | {"step": step})
 
-    loop: Loop[Batch] = Loop(groups, weights, stage.minutes, log, stage.bf16, _size, step)
+    bf16 = bf16_is_faster() if stage.bf16 is None else stage.bf16
+    loop: Loop[Batch] = Loop(groups, weights, stage.minutes, log, bf16, _size, step)
 
     def losses(batch: Batch) -> dict[str, Tensor]:
         decoder.requires_grad_(loop.done >= stage.projector_share)
-        return reader.losses(batch, encoder_alone=loop.done < stage.encoder_alone)
+        alone = batch.encoder_alone or loop.done < stage.encoder_alone
+        return reader.losses(batch, alone, new_heads=loop.done < new_heads)
 
-    loop.run(batches, losses, lambda: reader.losses(check), save)
+    loop.run(shown, losses, lambda: reader.losses(check), save)
     return reader
 
 
 def _size(batch: Batch) -> int:
-    return batch.ids.shape[0]
+    return 0 if batch.encoder_alone else batch.ids.shape[0]
 
 
 def _check_batch(stage: ReaderStage) -> Batch:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
@@ -116,6 +117,22 @@ def test_the_encoder_learns_alone_first(encoder_state: Path, tmp_path: Path) -> 
     train_reader(_stage(start, tmp_path / "b", 0.5, alone=1.0))
     changed = _changed(start, tmp_path / "b" / "reader.pt")
     assert changed and all(name.startswith(("vision.encoder.", "heads.")) for name in changed), changed
+
+
+def test_heads_that_begin_anew_do_not_move_the_encoder(encoder_state: Path, tmp_path: Path) -> None:
+    train_reader(_stage(encoder_state, tmp_path / "a", 0.5))
+    exported = tmp_path / "exported"
+    trained = load_reader(tmp_path / "a" / "reader.pt", write_skeleton(exported))
+    write_weights(exported, trained.vision, trained.decoder)
+    first = _stage(exported, tmp_path / "b", 0.5, alone=1.0)
+    train_reader(replace(first, new_heads=1.0, replays=1))
+    reader = load_reader(tmp_path / "b" / "reader.pt", write_skeleton(exported))
+    kept = trained.vision.encoder.state_dict()
+    for name, value in reader.vision.encoder.state_dict().items():
+        assert torch.equal(value.bfloat16(), kept[name].bfloat16()), name
+    train_reader(replace(first, out=tmp_path / "c", new_heads=0.0, replays=1))
+    moved = load_reader(tmp_path / "c" / "reader.pt", write_skeleton(exported)).vision.encoder.state_dict()
+    assert any(not torch.equal(value.bfloat16(), kept[name].bfloat16()) for name, value in moved.items())
 
 
 def test_a_tap_computes_the_attention_of_its_head(tmp_path: Path) -> None:
