@@ -131,10 +131,14 @@ class Attention(nn.Module):
         self.qkv_proj: nn.Module | None = None
         self.qk_norm: QuickNorm | None = None
 
+    def of_one_input(self) -> list[nn.Module]:
+        """The products that read the same input."""
+        return [self.q_proj, self.k_proj, self.v_proj]
+
     def join(self) -> None:
         """Make one product of the three rounded ones that read the same input, and one norm of two."""
         heads, groups = self.counts
-        self.qkv_proj = joined([self.q_proj, self.k_proj, self.v_proj])
+        self.qkv_proj = joined(self.of_one_input())
         weights: list[Tensor] = [*[self.q_norm.weight] * heads, *[self.k_norm.weight] * groups]
         self.qk_norm = QuickNorm(RMSNorm.over(torch.stack(weights)[:, None], self.q_norm.eps))
         del self.q_proj, self.k_proj, self.v_proj, self.q_norm, self.k_norm
@@ -205,9 +209,13 @@ class MLP(nn.Module):
         self.width = 2 * config.intermediate_size
         self.gate_up_proj: nn.Module | None = None
 
+    def of_one_input(self) -> list[nn.Module]:
+        """The products that read the same input."""
+        return [self.gate_proj, self.up_proj]
+
     def join(self) -> None:
         """Make one product of the two rounded ones that read the same input."""
-        self.gate_up_proj = joined([self.gate_proj, self.up_proj])
+        self.gate_up_proj = joined(self.of_one_input())
         del self.gate_proj, self.up_proj
 
     def forward(self, hidden: Tensor) -> Tensor:

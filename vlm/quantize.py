@@ -81,23 +81,29 @@ def peaks(rows_TI: Tensor) -> Tensor:
     return torch.maximum(rows_TI.amax(1, keepdim=True), -rows_TI.amin(1, keepdim=True)).clamp_min_(1e-12)
 
 
-def quantised(weight_OI: Tensor) -> tuple[Tensor, Tensor]:
+def quantised(
+    weight_OI: Tensor, into: tuple[Tensor, Tensor] | None = None, *, mapped: bool = False
+) -> tuple[Tensor, Tensor]:
     """Turn a weight and round it to int8 with a scale an output channel.
 
     Args:
         weight_OI: [out, in], any float dtype.
+        into: where to write both results.
+        mapped: the weight lies in a mapped file: its pages are let go as they have been read.
 
     Returns:
         int8 [out, in] and float32 [out]; their product is the turned weight, up to half a step.
     """
-    out = torch.empty(weight_OI.shape, dtype=torch.int8)
-    scales = torch.empty(weight_OI.shape[0])
-    for first in range(0, weight_OI.shape[0], _ROWS):
+    outputs = weight_OI.shape[0]
+    out, scales = into or (torch.empty(weight_OI.shape, dtype=torch.int8), torch.empty(outputs))
+    for first in range(0, outputs, _ROWS):
         rows = slice(first, first + _ROWS)
         values = turned(weight_OI[rows].float())
         scale = peaks(values).div_(LEVELS)
-        out[rows] = values.div_(scale).round_().to(torch.int8)
+        out[rows] = values.div_(scale).round_()
         scales[rows] = scale[:, 0]
+        if mapped:
+            let_go(weight_OI[rows])
     return out, scales
 
 
@@ -204,15 +210,42 @@ class Int8Linear(RoundedLinear):
     def _pack(self) -> _Kernel:
         kernel = best_kernel()
         weights, scales = self.take()
-        self._packed = kernel(_stacked(weights), _stacked(scales))
-        if kernel is _Fbgemm or len(weights) > 1:  # else the kernel holds the weight itself
+        weight_OI = _stacked(weights)
+        self._packed = kernel(weight_OI, _stacked(scales))
+        # Else the kernel holds the parts' own memory.
+        if kernel is _Fbgemm or weight_OI.data_ptr() != weights[0].data_ptr():
             for weight in weights:
                 let_go(weight)
         return self._packed
 
 
 def _stacked(parts: Sequence[Tensor]) -> Tensor:
-    return parts[0] if len(parts) == 1 else torch.cat(list(parts))
+    """Parts one above the other: a view where they lie so already, as ``lay_together`` puts them."""
+    first, rows = parts[0], sum(len(part) for part in parts)
+    end = first.data_ptr()
+    for part in parts:
+        same = part.untyped_storage().data_ptr() == first.untyped_storage().data_ptr()
+        if not same or part.data_ptr() != end or not part.is_contiguous():
+            return torch.cat(list(parts))
+        end += part.nbytes
+    return first.as_strided((rows, *first.shape[1:]), first.stride())
+
+
+def lay_together(layers: Sequence[nn.Module]) -> None:
+    """Give empty int8 layers of one input memory in one piece: joined, they are not copied.
+
+    Copies would double a part for a moment, and leave holes between those that stay.
+    """
+    parts = [layer for layer in layers if isinstance(layer, Int8Linear)]
+    if len(parts) < len(layers):  # of another form: their packing copies in any case
+        return
+    outputs, inputs = sum(part.outputs for part in parts), parts[0].inputs
+    weight_OI, scale_O = torch.empty(outputs, inputs, dtype=torch.int8), torch.empty(outputs)
+    first = 0
+    for part in parts:
+        rows = slice(first, first + part.outputs)
+        part.weight, part.weight_scale = weight_OI[rows], scale_O[rows]
+        first += part.outputs
 
 
 def let_go(tensor: Tensor) -> None:
@@ -413,6 +446,11 @@ def give_back() -> None:
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if os.name == "posix" else None
     if trim is not None:
         trim(0)
+
+
+def layers_of_one_input(module: nn.Module) -> list[list[nn.Module]]:
+    """The products of a module that will be joined, group by group."""
+    return [part.of_one_input() for part in _those_who(module, "of_one_input")]
 
 
 def _those_who(module: nn.Module, method: str) -> list[Any]:

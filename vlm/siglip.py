@@ -49,9 +49,13 @@ class SiglipAttention(nn.Module):
         self.out_proj = nn.Linear(width, width)
         self.qkv_proj: nn.Module | None = None
 
+    def of_one_input(self) -> list[nn.Module]:
+        """The products that read the same input."""
+        return [self.q_proj, self.k_proj, self.v_proj]
+
     def join(self) -> None:
         """Make one product of the three rounded ones that read the same input."""
-        self.qkv_proj = joined([self.q_proj, self.k_proj, self.v_proj])
+        self.qkv_proj = joined(self.of_one_input())
         del self.q_proj, self.k_proj, self.v_proj
 
     def project(self, hidden_NPD: Tensor) -> Sequence[Tensor]:

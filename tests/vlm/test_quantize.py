@@ -14,9 +14,11 @@ from vlm.masks import Queries
 from vlm.quantize import (
     LEVELS,
     Int8Linear,
+    _stacked,
     compiled_kernels,
     fbgemm_works,
     hadamard,
+    lay_together,
     quantised,
     to_int8,
     turned,
@@ -164,3 +166,30 @@ def test_the_best_tokens_have_exact_scores() -> None:
         got = decoder.logits(hidden)
     best = exact.topk(8).indices
     torch.testing.assert_close(got[best], exact[best], atol=1e-5, rtol=1e-5)
+
+
+def test_parts_laid_together_are_joined_without_a_copy() -> None:
+    weights = [rows(outputs, 64, seed) for seed, outputs in enumerate((48, 16, 32))]
+    with torch.device("meta"):
+        parts = [Int8Linear(64, len(weight)) for weight in weights]
+    lay_together(parts)
+    for part, weight in zip(parts, weights, strict=True):
+        assert part.weight is not None and part.weight_scale is not None
+        quantised(weight, into=(part.weight, part.weight_scale))
+    first = parts[0].weight
+    apart = Int8Linear.joined([Int8Linear.from_weight(weight) for weight in weights])
+    together = Int8Linear.joined(parts)
+    some = rows(5, 64)
+    assert torch.equal(together(some), apart(some))
+    operand = together.operand()
+    if operand is not None:  # the compiled loops read the parts' own memory
+        assert first is not None and operand[0].__array_interface__["data"][0] == first.data_ptr()
+        assert operand[0].shape == (96, 64)
+
+
+@pytest.mark.parametrize("order", [(1, 0), (0, 2)])
+def test_parts_that_do_not_follow_one_another_are_copied(order: tuple[int, int]) -> None:
+    pieces = torch.arange(12, dtype=torch.int8).view(6, 2).split(2)
+    stacked = _stacked([pieces[index] for index in order])
+    assert torch.equal(stacked, torch.cat([pieces[index] for index in order]))
+    assert stacked.data_ptr() != pieces[order[0]].data_ptr()

@@ -24,13 +24,14 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from vlm.errors import CheckpointError
-from vlm.quantize import give_back, join_layers, let_go
+from vlm.quantize import give_back, join_layers
 from vlm.weights.forms import (
     FORMS,
     SCALE,
     check_ours,
     formed,
     from_rounded,
+    lay_out,
     logical_shape,
     scale_of,
     scale_shape,
@@ -95,6 +96,7 @@ def load_folder_into(modules: Mapping[str, nn.Module], folder: Path, *, dtype: t
         stored[HEAD] = head
     if dtype in FORMS:
         swap(modules, FORMS[dtype])
+        lay_out(modules)
     wanted = {part: module.state_dict() for part, module in modules.items()}
     for part, state in _tensors(stored, scales, dtype, wanted).items():
         modules[part].load_state_dict(state, strict=True, assign=True)
@@ -237,14 +239,11 @@ def _tensors(
     for _, place, tensor in read_all(stored):
         scale = held.get(scale_of(place))
         entries = (
-            formed(place, tensor, dtype, wanted[place.part], headless=HEAD not in stored)
+            formed(place, tensor, dtype, wanted[place.part], headless=HEAD not in stored, mapped=True)
             if scale is None
             else from_rounded(place, tensor, scale, dtype, wanted[place.part])
         )
         states[place.part] |= entries
-        if place == EMBEDDING and dtype in FORMS:
-            let_go(tensor)  # a map: rows come back as they are looked up
-            give_back()
     if dtype in FORMS:
         give_back()
     return states

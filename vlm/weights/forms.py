@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from vlm.errors import CheckpointError
 from vlm.int4 import GROUP, INT4, dequantised, divides, quantised4, swap_linears4
-from vlm.quantize import TURNED, let_go, quantised, swap_linears, turned
+from vlm.quantize import TURNED, lay_together, layers_of_one_input, let_go, quantised, swap_linears, turned
 from vlm.weights.names import EMBEDDING, HEAD, Place
 
 Form = Literal["int8", "int4"]
@@ -40,8 +40,21 @@ def swap(modules: Mapping[str, nn.Module], form: Form) -> None:
             swap_linears(module)
 
 
+def lay_out(modules: Mapping[str, nn.Module]) -> None:
+    """Give the empty int8 layers that will be joined memory side by side, for a loader to write into."""
+    for module in modules.values():
+        for layers in layers_of_one_input(module):
+            lay_together(layers)
+
+
 def formed(
-    place: Place, stored: Tensor, dtype: torch.dtype, state: Mapping[str, Tensor], *, headless: bool = True
+    place: Place,
+    stored: Tensor,
+    dtype: torch.dtype,
+    state: Mapping[str, Tensor],
+    *,
+    headless: bool = True,
+    mapped: bool = False,
 ) -> dict[str, Tensor]:
     """What a stored float tensor becomes.
 
@@ -51,6 +64,7 @@ def formed(
         dtype: what the model's parameters are to be; one of ``FORMS`` for products of rounded weights.
         state: of the module to be filled, which says what is wanted rounded, and how.
         headless: whether the int8 head is to be made from the embedding.
+        mapped: ``stored`` lies in a mapped file, whose pages are let go once they are read.
 
     Returns:
         Entries of the module's state.
@@ -58,18 +72,43 @@ def formed(
     if dtype not in FORMS:
         return {place.key: stored.to(dtype)}
     if place == EMBEDDING:  # rows are looked up as they are stored; the head has its own form
-        return {place.key: stored} | (rounded("head", stored, torch.int8) if headless else {})
+        kept = {place.key: stored}
+        return kept | _rounded_into(state, "head", stored, mapped) if headless else kept
     layer = place.key.removesuffix(".weight")
     if f"{layer}{SCALE}" not in state:
         return {place.key: stored.float()}
-    entries = rounded(layer, stored, state[place.key].dtype)
-    let_go(stored)
+    return _rounded_into(state, layer, stored, mapped)
+
+
+def _rounded_into(
+    state: Mapping[str, Tensor], layer: str, weight_OI: Tensor, mapped: bool = False
+) -> dict[str, Tensor]:
+    """A layer's rounded entries, written where the module to be filled has memory for them."""
+    weight, scale = state[f"{layer}.weight"], state[f"{layer}{SCALE}"]
+    entries = rounded(layer, weight_OI, weight.dtype, None if weight.is_meta else (weight, scale), mapped)
+    if mapped:
+        let_go(weight_OI)
     return entries
 
 
-def rounded(layer: str, weight_OI: Tensor, dtype: torch.dtype) -> dict[str, Tensor]:
-    """A layer's rounded weight, int8 or (uint8) two in a byte, and its scales, by key."""
-    values, scales = quantised4(weight_OI) if dtype == torch.uint8 else quantised(weight_OI)
+def rounded(
+    layer: str,
+    weight_OI: Tensor,
+    dtype: torch.dtype,
+    into: tuple[Tensor, Tensor] | None = None,
+    mapped: bool = False,
+) -> dict[str, Tensor]:
+    """A layer's rounded weight, int8 or (uint8) two in a byte, and its scales, by key.
+
+    Args:
+        layer: its name.
+        weight_OI: what to round.
+        dtype: of the rounded weight.
+        into: of int8, where to write them.
+        mapped: as in ``quantised``.
+    """
+    four = dtype == torch.uint8
+    values, scales = quantised4(weight_OI) if four else quantised(weight_OI, into, mapped=mapped)
     return {f"{layer}.weight": values, f"{layer}{SCALE}": scales}
 
 
@@ -92,7 +131,7 @@ def from_rounded(
         return {}
     plain_OI = dequantised(weight, scale) if weight.dtype == torch.uint8 else unrounded(weight, scale)
     if place == HEAD:
-        return rounded(layer, plain_OI, torch.int8)
+        return _rounded_into(state, layer, plain_OI)
     return formed(place, plain_OI, dtype, state)
 
 

@@ -71,7 +71,7 @@ def load_gguf_into(decoder: nn.Module, path: Path, *, dtype: torch.dtype) -> Non
     import torch
 
     from vlm.quantize import join_layers
-    from vlm.weights.forms import FORMS, formed, swap
+    from vlm.weights.forms import FORMS, formed, lay_out, swap
 
     header = read_header(path)
     _check_architecture(path, header)
@@ -84,6 +84,7 @@ def load_gguf_into(decoder: nn.Module, path: Path, *, dtype: torch.dtype) -> Non
         _check_tied(path, raw, head, stored[EMBEDDING])
     if dtype in FORMS:
         swap({"text": decoder}, FORMS[dtype])
+        lay_out({"text": decoder})
     wanted = decoder.state_dict()
     state: dict[str, Tensor] = {}
     for place, tensor in stored.items():
