@@ -203,6 +203,7 @@ def page_image(reading: Reading, index: int) -> Image.Image | None:
         return None
     if reading.found is not None:
         attention = reading.found.answer.attention
+        image = reading.found.shown(image)
         return shrunk(image if attention is None else draw_evidence(image, attention))
     if reading.want == "fields":
         placed = [field for field in page.text.fields if field.box is not None]

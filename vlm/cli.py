@@ -166,7 +166,9 @@ def ask(
         finally:
             status.clear()
         print_found(found, as_json)
-        _save_evidence(save_evidence, [found.page.open().image] if save_evidence else [], found.answer)
+        _save_evidence(
+            save_evidence, [found.shown(found.page.open().image)] if save_evidence else [], found.answer
+        )
         return
     images, captions = _pictures(sources, frames, frames_by)
     vlm, status = load_with_status(wanted)

@@ -70,13 +70,18 @@ def print_found(found: Found, as_json: bool) -> None:
 
 
 def found_to_json(found: Found) -> dict[str, Any]:
-    """The answer's object with its page and how the pages ranked."""
+    """The answer's object with its page and how the pages ranked; boxes are on the page as it lies."""
     ranking = [
         {"file": one.page.file, "page": one.page.number, "score": round(one.score, 4), "by": one.by}
         for one in found.ranking
     ]
-    place = {"file": found.page.file, "number": found.page.number}
-    return answer_to_json(found.answer) | {"page": place, "ranking": ranking}
+    place = {"file": found.page.file, "number": found.page.number, "turned": found.turn.degrees}
+    told = answer_to_json(found.answer)
+    if found.turn.degrees:
+        for boxed in (*told["windows"], *told["evidence"], *told.get("fields", ())):
+            if boxed["box"] is not None:
+                boxed["box"] = list(found.turn.back(tuple(boxed["box"])))
+    return told | {"page": place, "ranking": ranking}
 
 
 def answer_to_json(answer: Answer) -> dict[str, Any]:

@@ -122,6 +122,9 @@ def export(
     log: Annotated[
         list[Path] | None, typer.Option(help="A stage's .jsonl log, for the card; repeat in order.")
     ] = None,
+    began_with: Annotated[
+        Path | None, typer.Option(help="The exported folder the first log began with: its hours count.")
+    ] = None,
 ) -> None:
     """Write the checkpoint in the Hub's format."""
     with with_extra("train"):
@@ -132,4 +135,4 @@ def export(
         trained = load_reader(reader, config)
         print(write_weights(folder, trained.vision, trained.decoder))
         if log:
-            write_record(folder, log)
+            write_record(folder, log, began_with)

@@ -106,7 +106,7 @@ def test_a_question_finds_its_page(tmp_path: Path, engine: ScriptedEngine) -> No
     assert "six &lt;i&gt;francs" in answer_html(last) and "letter.pdf, page 2" in answer_html(last)
     assert page_image(last, 0) is not None
     raw = json.loads(downloads(last, tmp_path / "uploads")["json"].read_text())
-    assert raw["page"] == {"file": "letter.pdf", "number": 2}
+    assert raw["page"] == {"file": "letter.pdf", "number": 2, "turned": 0.0}
 
 
 def test_every_form_is_offered_and_the_pdf_can_be_searched(tmp_path: Path, engine: ScriptedEngine) -> None:

@@ -44,7 +44,7 @@ def test_the_page_that_matters_is_found(run: Run, scripted: ScriptedEngine, invo
 
 def test_json_tells_the_page_and_the_ranking(run: Run, scripted: ScriptedEngine, invoice: Path) -> None:
     told = json.loads(run("ask", invoice, "What is the total?", "--json").out)
-    assert told["answer"] == "12.40" and told["page"] == {"file": str(invoice), "number": 3}
+    assert told["answer"] == "12.40" and told["page"] == {"file": str(invoice), "number": 3, "turned": 0.0}
     assert told["ranking"][0]["page"] == 3
     assert {one["by"] for one in told["ranking"]} == {"text layer"}
 

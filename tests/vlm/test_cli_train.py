@@ -53,3 +53,16 @@ def test_rates_and_shares_reach_the_stage(run: Run, tmp_path: Path, monkeypatch:
     full = reader.ReaderStage(stage.folder, start, tmp_path, 60.0)
     assert stage.muon_rate == full.muon_rate / 4 and stage.adam_rate == full.adam_rate / 4
     assert stage.encoder_share == 0.5 and stage.start == start
+
+
+def test_replays_want_an_encoder_that_learns(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from vlm.training import reader
+
+    stages: list[reader.ReaderStage] = []
+    monkeypatch.setattr(reader, "train_reader", stages.append)
+    refused = run("train", "vlm", tmp_path / "reader.pt", "--out", tmp_path, "--replays", 2)
+    assert refused.code == 2 and "--encoder-share" in refused.err and not stages
+    assert run("train", "vlm", tmp_path, "--out", tmp_path, "--replays", 2, "--encoder-share", 0.5).code == 0
+    assert stages[0].replays == 2

@@ -4,7 +4,8 @@ How pages are chosen. A page with a sound text layer is scored by the question's
 words counting more (inverse document frequency over these pages), spelling mistakes forgiven. Any other
 page is looked at once, as a whole (one window), and scored by how sure the model is of an answer it
 finds there. The best pages are then asked with the policy that was wanted, and the surest answer wins.
-That costs one window a page and a full look at ``most`` of them.
+That costs one window a page and a full look at ``most`` of them; a page that lies on its side is asked
+both ways up.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
+from PIL import Image
 from rapidfuzz import fuzz
 
 from pan_and_scan import ImageError
@@ -22,8 +24,10 @@ from vlm.asking import Model
 from vlm.errors import UsageError, VlmError
 from vlm.fields import fields_of
 from vlm.options import Options
+from vlm.reading.ink import ink_of
 from vlm.reading.sources import OpenedPage, SourcePage
 from vlm.reading.transcribe import SILENT
+from vlm.reading.upright import Turn, angle_of, turned, ways_up
 
 MOST = 3  # pages that are asked in full
 FIRST_LOOK = 32  # tokens of the first answer
@@ -44,9 +48,14 @@ class Scored:
 class Found:
     """The answer, where it was found, and how the pages were told apart."""
 
-    answer: Answer
+    answer: Answer  # its windows and evidence are on the page as it was turned
     page: SourcePage
     ranking: tuple[Scored, ...]  # all pages, the best first
+    turn: Turn  # of the page before it was asked: none, or a quarter
+
+    def shown(self, page: Image.Image) -> Image.Image:
+        """The page as it was asked."""
+        return turned(page, self.turn.degrees)[0]
 
 
 def ask_pages(
@@ -74,17 +83,33 @@ def ask_pages(
     ranking = (
         [Scored(listed[0], 1.0, "only page")] if len(listed) == 1 else rank(vlm, listed, question, on_page)
     )
-    best: tuple[float, Answer, SourcePage] | None = None
+    best: Found | None = None
     for scored in ranking[: max(1, most)]:
         if scored.by == "unreadable":
             break
-        answer = vlm.ask(scored.page.open().image, question, options)
-        sure = -1.0 if _is_silent(answer) else answer.confidence
-        if best is None or sure > best[0]:
-            best = sure, answer, scored.page
+        answer, turn = _asked_upright(vlm, scored.page.open().image, question, options)
+        if best is None or _sureness(answer) > _sureness(best.answer):
+            best = Found(answer, scored.page, tuple(ranking), turn)
     if best is None:
         raise UsageError("none of the pages can be read: see vlm read for what is wrong with each")
-    return Found(best[1], best[2], tuple(ranking))
+    return best
+
+
+def _asked_upright(vlm: Model, page: Image.Image, question: str, options: Options) -> tuple[Answer, Turn]:
+    """Ask a page; one that lies on its side is turned, both ways, and the surer answer counts."""
+    ways = ways_up(angle_of(ink_of(page)))
+    if len(ways) == 1:  # a lean of some degrees is read as it is
+        return vlm.ask(page, question, options), Turn(0.0, page.size, page.size)
+    asked: list[tuple[Answer, Turn]] = []
+    for way in ways:
+        upright, turn = turned(page, 90.0 * round(way / 90.0))
+        asked.append((vlm.ask(upright, question, options), turn))
+    return max(asked, key=lambda one: _sureness(one[0]))
+
+
+def _sureness(answer: Answer) -> float:
+    """What an answer is chosen by: any is better than silence."""
+    return -1.0 if _is_silent(answer) else answer.confidence
 
 
 def _is_silent(answer: Answer) -> bool:
@@ -123,7 +148,8 @@ def rank(
 
 def first_look(vlm: Model, opened: OpenedPage, question: str) -> float:
     """How sure the model is of an answer it finds on the whole page; 0 where it finds none."""
-    answer = vlm.ask(opened.image, question, replace(Options(), policy="off", max_tokens=FIRST_LOOK))
+    options = replace(Options(), policy="off", max_tokens=FIRST_LOOK)
+    answer, _ = _asked_upright(vlm, opened.image, question, options)
     return 0.0 if answer.text in SILENT else answer.confidence
 
 

@@ -23,7 +23,7 @@ from vlm.reading.loops import loop_of
 from vlm.reading.record import FieldText, PageText
 from vlm.reading.sources import SourcePage
 from vlm.reading.transcribe import ReadOptions, unread
-from vlm.reading.upright import Turn, angle_of, turned
+from vlm.reading.upright import Turn, angle_of, turned, ways_up
 from vlm.sampling import Sampling
 
 
@@ -72,7 +72,7 @@ class FieldReader:
         why = ""
         for number in range(len(self.options.temperatures)):
             asked: list[tuple[Answer, Turn]] = []
-            for way in (degrees,) if degrees < 45.0 else (degrees, degrees - 180.0):
+            for way in ways_up(degrees):
                 upright, turn = turned(image, way)
                 answer = self.vlm.ask(upright, self.question, self._asking(number))
                 if trouble := _trouble(answer):

@@ -22,6 +22,7 @@ GAIN = 1.15  # how much better the profile must be: short lines lean by chance
 LEAN = 2.0  # pixels a line must rise from end to end
 POINTS = 20_000  # of the ink that are looked at
 FEWEST = 100  # pixels of ink that say anything
+ON_ITS_SIDE = 45.0  # degrees, from which a page lies on its side
 SIDEWAYS = 1.5  # how much longer rows must be on its side, as most pages stand upright
 
 
@@ -66,6 +67,11 @@ def turned(image: Image.Image, degrees: float) -> tuple[Image.Image, Turn]:
     else:
         result = image.rotate(degrees, Image.Resampling.BICUBIC, expand=True, fillcolor=paper_of(image))
     return result, Turn(degrees, image.size, result.size)
+
+
+def ways_up(degrees: float) -> tuple[float, ...]:
+    """How a page whose lines run at ``angle_of`` may have to be turned: on its side, it has two ways."""
+    return (degrees,) if degrees < ON_ITS_SIDE else (degrees, degrees - 180.0)
 
 
 def paper_of(image: Image.Image) -> tuple[int, int, int]:

@@ -17,12 +17,14 @@ from safetensors.torch import save_file
 
 from vlm.config import ModelConfig
 from vlm.engine import Vision
+from vlm.errors import UsageError
 from vlm.gemma import GemmaDecoder
 from vlm.tokenizer import GemmaTokenizer
 from vlm.training.plots import read_log
 from vlm.training.tokenizer import build_mini_tokenizer
 
 IMAGE_SIZE, PATCH_SIZE, TOKENS = 224, 14, 64  # pixels, pixels, soft tokens a window
+RECORD = "training.json"  # hours and steps of the stages
 GUIDED = ((2, 0), (4, 0))  # (layer, head) pairs that learn where to look
 
 _VISION = {
@@ -111,13 +113,18 @@ def write_weights(folder: Path, vision: Vision, decoder: GemmaDecoder) -> Path:
     return path
 
 
-def write_record(folder: Path, logs: Sequence[Path]) -> None:
+def write_record(folder: Path, logs: Sequence[Path], before: Path | None = None) -> None:
     """Write ``training.json`` beside the weights: hours and steps of each stage, from the logs.
 
+    Args:
+        folder: of the checkpoint.
+        logs: of the stages, in order.
+        before: the exported folder that the first of them began with; its record comes first.
+
     Raises:
-        UsageError: a file is not a log of ``vlm train``.
+        UsageError: a file is not a log of ``vlm train``, or the folder has no record.
     """
-    stages: list[dict[str, Any]] = []
+    stages = [] if before is None else _record_of(before)
     for path in logs:
         lines = read_log(path)
         begins = [index for index, line in enumerate(lines) if "stage" in line]
@@ -128,7 +135,15 @@ def write_record(folder: Path, logs: Sequence[Path]) -> None:
             if stages and stages[-1]["stage"] == head["name"]:  # the same stage, resumed
                 hours, steps = hours + stages[-1]["hours"], steps + stages.pop()["steps"]
             stages.append({"stage": head["name"], "hours": round(hours, 3), "steps": steps})
-    _write(folder / "training.json", stages)
+    _write(folder / RECORD, stages)
+
+
+def _record_of(folder: Path) -> list[dict[str, Any]]:
+    path = folder / RECORD
+    try:
+        return list(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise UsageError(f"{path}: no record of training ({error}); leave out --began-with") from None
 
 
 def _write(path: Path, value: Any) -> None:
