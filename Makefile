@@ -34,7 +34,7 @@ test-all: ## every test: real 270M weights, browser, slow ones
 fonts: ## install the fonts training and evaluation use (Debian, as root)
 	apt-get install -y --no-install-recommends $(FONTS)
 
-mini: ## train the embedded model: about 14 h on 2 cores with bf16 (three stages, any can be resumed)
+mini: ## train the embedded model: about 14 h on 2 cores (three stages, any can be resumed)
 	vlm train encoder --out $(RUN)/encoder --minutes 50
 	vlm train vlm $(RUN)/encoder/encoder.pt --out $(RUN)/joint --minutes 720 --encoder-share 0.65
 	vlm train vlm $(RUN)/joint/reader.pt --out $(RUN)/finish --minutes 70 --rate 0.5 --encoder-share 0.5

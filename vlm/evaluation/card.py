@@ -62,8 +62,7 @@ def _shape(config: ModelConfig, folder: Path) -> str:
             f"{config.mm_tokens_per_image} soft tokens a window |",
             f"| text | Gemma 3 decoder, {text.num_hidden_layers} layers, {text.hidden_size} wide, "
             f"{text.num_attention_heads} heads over {text.num_key_value_heads}, {text.vocab_size} tokens |",
-            f"| weights | {size / 2 / 1e6:.1f}M parameters, {size / 1e6:.1f} MB in bfloat16, the type they "
-            "were multiplied in while training |",
+            f"| weights | {size / 2 / 1e6:.1f}M parameters, {size / 1e6:.1f} MB in bfloat16 |",
         )
     )
 

@@ -1,8 +1,7 @@
 """The embedded model's shape, and its checkpoint written as the Hub writes Gemma 3.
 
 ``transformers``, vLLM and this project load the folder alike: Hub tensor names, ``config.json``,
-tokenizer, processor and chat template. Weights are bfloat16, the type they were multiplied in while
-training, so storing loses nothing that was learnt.
+tokenizer, processor and chat template. Weights are stored in bfloat16, as Gemma 3's are.
 """
 
 from __future__ import annotations

@@ -25,12 +25,12 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.data import DataLoader, IterableDataset
 
 from vlm.config import VisionConfig
+from vlm.processor import bf16_is_faster
 from vlm.siglip import SiglipEncoder
 from vlm.training.fonts import Split
 from vlm.training.loop import (
     Loop,
     RunLog,
-    bf16_is_faster,
     load_optimizers,
     load_state,
     optimizers,
@@ -46,24 +46,35 @@ SLOTS = 4  # characters kept a patch
 TEXT_LENGTH = 128  # characters the text tower sees
 EMPTY = 0  # class of an empty slot; a character is its CHARSET index + 1
 CLASSES = len(CHARSET) + 1
-SEEN_CLASSES = {name: CLASSES + index for index, name in enumerate((*SHADES, *sorted(FORMS)))}
-DENSE_CLASSES = CLASSES + len(SEEN_CLASSES)  # a character, or the colour or the kind of a shape
+LARGEST, SMALLEST = "largest", "smallest"  # of all that the page shows: a shape, or what a chart names
+SEEN_CLASSES = {
+    name: CLASSES + index for index, name in enumerate((*SHADES, *sorted(FORMS), LARGEST, SMALLEST))
+}
+DENSE_CLASSES = CLASSES + len(SEEN_CLASSES)  # a character, the colour or the kind of a shape, an extreme
 IGNORED_SLOT = 255  # of a window whose letters are too small to read
 WHOLE = 0.75  # share of a shape that must be shown for its kind to be seen
 POOL = 2  # patches along one side of a soft token
 _CLASS_OF = {char: index + 1 for index, char in enumerate(CHARSET)}
 
 
-def slot_classes(glyphs: Iterable[Glyph], config: VisionConfig, marks: Iterable[Mark] = ()) -> np.ndarray:
+def slot_classes(
+    glyphs: Iterable[Glyph],
+    config: VisionConfig,
+    marks: Iterable[Mark] = (),
+    extremes: Iterable[tuple[str, Glyph | Mark]] = (),
+) -> np.ndarray:
     """Classes of the characters in each patch, grouped by soft token.
 
     The patches around the middle of a shape name its colour and its kind; the others within it say
     nothing, so that large shapes don't count for more. Of a shape that is cut off nothing is asked.
+    What is the largest or the smallest says so in the last slot of its patches: the encoder, which sees
+    all of a chart at once, learns to compare before the decoder has to.
 
     Args:
         glyphs: in reading order, in pixels of the encoder's square; those outside are left out.
         config: shape of the tower.
         marks: shapes, in the same pixels.
+        extremes: ``LARGEST`` or ``SMALLEST``, and a shape that is so or a character of its name.
 
     Returns:
         uint8 [tokens, POOL * POOL, SLOTS]; patches of a token row by row, characters in reading
@@ -89,6 +100,10 @@ def slot_classes(glyphs: Iterable[Glyph], config: VisionConfig, marks: Iterable[
         if on_grid and used[row, column] < SLOTS and glyph.char in _CLASS_OF:
             grid[row, column, used[row, column]] = _CLASS_OF[glyph.char]
             used[row, column] += 1
+    for name, place in extremes:
+        column, row = int(place.x // config.patch_size), int(place.y // config.patch_size)
+        if 0 <= column < side and 0 <= row < side and grid[row, column, -1] == EMPTY:
+            grid[row, column, -1] = SEEN_CLASSES[name]
     cells = grid.reshape(side // POOL, POOL, side // POOL, POOL, SLOTS).transpose(0, 2, 1, 3, 4)
     return cells.reshape(-1, POOL * POOL, SLOTS)
 

@@ -24,9 +24,9 @@ from vlm.masks import Span
 from vlm.pixels import resize_square
 from vlm.prompt import ImagePart, Turn, plan_chat
 from vlm.tokenizer import GemmaTokenizer
-from vlm.training.encoder import IGNORED_SLOT, slot_classes, text_classes
+from vlm.training.encoder import IGNORED_SLOT, LARGEST, SMALLEST, slot_classes, text_classes
 from vlm.training.fonts import Split
-from vlm.training.page import ABSENT, Glyph, Mark, Page
+from vlm.training.page import ABSENT, Fact, Glyph, Mark, Page
 from vlm.training.questions import Decoys, Question, talk_about, talk_about_two
 from vlm.training.scenes import Scene, Scenes
 
@@ -37,6 +37,7 @@ LEGIBLE = 3.5  # pixels between neighbouring characters of a window's square; be
 TURNS = (1, 2, 3, 5)  # a further question costs a fraction of a further image
 SORTED = 16  # batches whose examples are sorted by length together; at 4, a third of a batch is padding
 INNER = 0.7  # of half a shape's size: what lies within is shape, whatever its kind
+_EXTREMES = {"largest": LARGEST, "biggest": LARGEST, "smallest": SMALLEST}  # by the key of a fact
 MOST_TEXT = 240  # characters of all answers of an example
 
 
@@ -234,7 +235,9 @@ class BatchMaker:
                 m.half_width * scale_x, m.half_height * scale_y,
             ) for m in page.marks
         ]  # fmt: skip
-        slots = torch.from_numpy(slot_classes(glyphs, self.vision, marks))
+        # Of a part of the page nobody can tell what is the largest of the whole.
+        extremes = _extremes(page.facts, glyphs, marks) if window.kind == "whole" else ()
+        slots = torch.from_numpy(slot_classes(glyphs, self.vision, marks, extremes))
         if 0 < _pitch(glyphs) < LEGIBLE:
             slots.fill_(IGNORED_SLOT)
         return slots
@@ -300,6 +303,18 @@ class BatchMaker:
             if w.left <= glyph.x < w.right and w.top <= glyph.y < w.bottom:
                 held.append(before + index * self.tokens + row * grid + column)
         return held
+
+
+def _extremes(
+    facts: Sequence[Fact], glyphs: Sequence[Glyph], marks: Sequence[Mark]
+) -> list[tuple[str, Glyph | Mark]]:
+    """What facts tell to be the largest or the smallest: its shape, or the characters of its name."""
+    found: list[tuple[str, Glyph | Mark]] = []
+    for fact in facts:
+        if (name := _EXTREMES.get(fact.key)) is not None:
+            found += [(name, glyphs[at]) for at in fact.at if at is not None]
+            found += [(name, marks[at]) for at in fact.marks]
+    return found
 
 
 def _within(questions: Sequence[Question], most: int) -> list[Question]:

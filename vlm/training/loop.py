@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from statistics import fmean, median
+from statistics import fmean
 from typing import Any, Generic, TypeVar
 
 import torch
@@ -111,25 +111,6 @@ def save_state(path: Path, state: dict[str, Any]) -> None:
 
 BatchT = TypeVar("BatchT")
 REPORT, REST = 20, 100  # steps between log lines, and between validation with a checkpoint
-
-
-def bf16_is_faster() -> bool:
-    """Whether this processor multiplies training's matrices faster in bfloat16.
-
-    With tiles for it (AMX) by far. With AVX512-BF16 alone, at half the speed of float32.
-    """
-    rows, weight = torch.randn(4096, 256), torch.randn(256, 768)
-
-    def seconds(dtype: torch.dtype) -> float:
-        left, right = rows.to(dtype), weight.to(dtype)
-        times: list[float] = []
-        for _ in range(9):
-            start = time.perf_counter()
-            left @ right
-            times.append(time.perf_counter() - start)
-        return median(times)
-
-    return seconds(torch.bfloat16) < seconds(torch.float32)
 
 
 @dataclass

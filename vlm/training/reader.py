@@ -26,13 +26,13 @@ from vlm.evidence import default_heads
 from vlm.gemma import GemmaDecoder
 from vlm.layers import DecoderLayer, LayerInputs
 from vlm.masks import Queries
+from vlm.processor import bf16_is_faster
 from vlm.rope import rotate
 from vlm.training.encoder import EncoderHeads, as_pixels
 from vlm.training.examples import IGNORED, LAYOUTS, Batch, BatchMaker, Layout, ReaderBatches
 from vlm.training.loop import (
     Loop,
     RunLog,
-    bf16_is_faster,
     load_optimizers,
     load_state,
     optimizers,

@@ -16,9 +16,9 @@ pytest.importorskip("open_clip")
 from pan_and_scan import Window
 from vlm.prompt import ImagePart, Turn, plan_chat
 from vlm.training.checkpoint import write_skeleton
-from vlm.training.encoder import CLASSES, EMPTY, IGNORED_SLOT, SEEN_CLASSES, SLOTS
+from vlm.training.encoder import CLASSES, EMPTY, IGNORED_SLOT, LARGEST, SEEN_CLASSES, SLOTS, SMALLEST
 from vlm.training.examples import DECIDED, IGNORED, BatchMaker, Layout, ReaderBatches, _pitch
-from vlm.training.page import Glyph, Mark, Page
+from vlm.training.page import Fact, Glyph, Mark, Page
 from vlm.training.scenes import Scenes
 
 
@@ -130,6 +130,31 @@ def test_of_a_shape_that_is_cut_off_nothing_is_asked(maker: BatchMaker) -> None:
     page = Page(Image.new("RGB", (224, 112)), (), (), (), (Mark("red", "star", 112, 56, 30, 30),))
     slots = maker._slots(page, Window(112, 0, 224, 112, "crop"))
     assert set(slots.unique().tolist()) == {EMPTY, IGNORED_SLOT}
+
+
+def test_the_largest_and_the_smallest_are_told_on_a_whole_page_alone(maker: BatchMaker) -> None:
+    glyphs = tuple(Glyph(char, 20.0 + 10 * index, 200.0) for index, char in enumerate("AprMay"))
+    marks = (Mark("red", "star", 60, 60, 20, 20), Mark("blue", "circle", 160, 60, 30, 30))
+    facts = (
+        Fact("largest", "May", at=(3, 4, 5)),
+        Fact("biggest", "blue circle", marks=(1,)),
+        Fact("smallest", "red star", marks=(0,)),
+        Fact("value", "Apr", at=(0, 1, 2)),
+    )
+    page = Page(Image.new("RGB", (224, 224)), ("AprMay",), glyphs, facts, marks)
+
+    def told(kind: str) -> dict[str, set[tuple[int, int]]]:
+        slots = maker._slots(page, Window(0, 0, 224, 224, kind)).view(8, 8, 2, 2, -1)  # type: ignore[arg-type]
+        last = slots.permute(0, 2, 1, 3, 4).reshape(16, 16, -1)[..., -1]
+        return {
+            name: {(int(row), int(column)) for row, column in (last == SEEN_CLASSES[name]).nonzero()}
+            for name in (LARGEST, SMALLEST)
+        }
+
+    whole = told("whole")
+    assert whole[LARGEST] == {(14, 3), (14, 4), (14, 5), (4, 11)}  # of "May", and the circle's middle
+    assert whole[SMALLEST] == {(4, 4)}
+    assert told("crop") == {LARGEST: set(), SMALLEST: set()}
 
 
 def test_layouts_take_turns(maker: BatchMaker, tmp_path: Path) -> None:
