@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -37,6 +38,16 @@ from .wiring import (
 _HELLO = "Drop, paste or upload an image or a PDF below, and ask about it. Or begin with an example."
 
 
+# The browser's storage is read anew before each change, so that two tabs add to one list and neither
+# overwrites what the other has kept.
+_KEY = "vlm-history"
+_STORED = f"(first, _) => [first, localStorage.getItem('{_KEY}') || '[]']"
+_STORE = f"""(kept) => {{
+  try {{ localStorage.setItem('{_KEY}', kept); }}
+  catch (error) {{ console.warn('vlm: this browser keeps no history', error); }}
+}}"""
+
+
 class Chat(NamedTuple):
     """Components that other tabs and the page need."""
 
@@ -48,7 +59,7 @@ class Chat(NamedTuple):
 def chat_tab(models: Models, page: gr.Blocks) -> Chat:
     """Lay the tab out and wire it."""
     talk = gr.State(None, time_to_live=3600)
-    kept = gr.BrowserState([], storage_key="vlm-conversations", secret="vlm-conversations")
+    kept = gr.Textbox(visible=False)  # on its way from the browser's storage and back, as JSON
     with gr.Row(elem_id="chat-row"):
         with gr.Column(scale=6, min_width=320):
             chat = _chatbot()
@@ -75,26 +86,32 @@ def chat_tab(models: Models, page: gr.Blocks) -> Chat:
         chat.edit(asking.edited, [talk, *settings], shown, **LONG),
         chat.example_select(asking.example, [talk, *settings], shown, **LONG),
     ]
+
+    def stored(event: Any) -> Any:
+        return event.then(None, kept, None, js=_STORE, **QUICK)
+
+    def keep_after(event: Any) -> Any:
+        return stored(event.then(_keep, [talk, kept], [kept, listed], js=_STORED, **QUICK))
+
     for event in running:
-        event.then(_keep, [talk, kept], [kept, listed], **QUICK).then(lambda: _IDLE, None, box, **QUICK)
+        keep_after(event).then(lambda: _IDLE, None, box, **QUICK)
 
     def ended(event: Any) -> Any:
         """After the running answer was stopped, so that none of its words comes late."""
         return event(None, None, None, cancels=running, **QUICK).then
 
-    keeping = [_keep, [talk, kept], [kept, listed]]
-    ended(box.stop)(_stop, talk, [chat, box, talk, status], **QUICK).then(*keeping, **QUICK)
+    keep_after(ended(box.stop)(_stop, talk, [chat, box, talk, status], **QUICK))
     ended(new.click)(_fresh, None, [listed, *shown], **QUICK)
     ended(chat.clear)(_fresh, None, [listed, *shown], **QUICK)
-    ended(listed.input)(_open, [listed, kept], shown, **QUICK)
-    ended(delete.click)(_delete, [listed, kept], [kept, listed, *shown], **QUICK)
-    ended(delete_all.click)(_delete_all, None, [kept, listed, *shown], **QUICK)
-    chat.undo(asking.undo, talk, shown, **QUICK).then(*keeping, **QUICK)
+    ended(listed.input)(_open, [listed, kept], shown, js=_STORED, **QUICK)
+    stored(ended(delete.click)(_delete, [listed, kept], [kept, listed, *shown], js=_STORED, **QUICK))
+    stored(ended(delete_all.click)(_delete_all, None, [kept, listed, *shown], **QUICK))
+    keep_after(chat.undo(asking.undo, talk, shown, **QUICK))
     chat.select(asking.shown, talk, list(saw), **QUICK)
     saw.which.input(asking.other, [talk, saw.which], list(saw), **QUICK)
     camera.input(_with_photo, [box, camera], [box, camera], **QUICK)
     picker.wire(box)
-    page.load(_restore, kept, [listed, *shown], **QUICK)
+    page.load(_restore, [listed, kept], [listed, *shown], js=_STORED, **QUICK)
     return Chat(talk, settings, compare)
 
 
@@ -322,33 +339,45 @@ def _listed(kept: list[Kept], open_id: str | None) -> Any:
     return gr.update(choices=choices(kept), value=open_id)
 
 
-def _keep(talk: Conversation | None, raw: object) -> tuple[Any, Any]:
+def _kept(stored: str) -> list[Kept]:
+    """What the browser keeps, whatever that is."""
+    try:
+        return from_json(json.loads(stored), uploads())
+    except (ValueError, RecursionError):
+        return []
+
+
+def _to_store(kept: list[Kept]) -> str:
+    return json.dumps(to_json(kept, uploads()), separators=(",", ":"))
+
+
+def _keep(talk: Conversation | None, stored: str) -> tuple[Any, Any]:
     """Put the open conversation among those that the browser keeps."""
-    kept = from_json(raw, uploads())
+    kept = _kept(stored)
     if talk is not None:
         kept = with_conversation(kept, talk.stopped())
-    return to_json(kept, uploads()), _listed(kept, talk.id if talk is not None and talk.turns else None)
+    return _to_store(kept), _listed(kept, talk.id if talk is not None and talk.turns else None)
 
 
-def _open(id: str | None, raw: object) -> list[Any]:
-    for one in from_json(raw, uploads()):
+def _open(id: str | None, stored: str) -> list[Any]:
+    for one in _kept(stored):
         if one.conversation.id == id:
             return _opened(one.conversation)
     return [gr.skip()] * 9
 
 
-def _restore(raw: object) -> list[Any]:
+def _restore(_: str | None, stored: str) -> list[Any]:
     """After a refresh: the list, and the conversation that was gone on with last."""
-    kept = from_json(raw, uploads())
+    kept = _kept(stored)
     talk = kept[0].conversation if kept else Conversation()
     messages, _, *rest = _opened(talk)
     # The box is left alone: whoever is quick has begun to fill it.
     return [_listed(kept, talk.id if kept else None), messages, gr.skip(), *rest]
 
 
-def _delete(id: str | None, raw: object) -> list[Any]:
-    kept = without(from_json(raw, uploads()), id or "")
-    return [to_json(kept, uploads()), _listed(kept, None), *_opened(Conversation())]
+def _delete(id: str | None, stored: str) -> list[Any]:
+    kept = without(_kept(stored), id or "")
+    return [_to_store(kept), _listed(kept, None), *_opened(Conversation())]
 
 
 def _fresh() -> list[Any]:
@@ -357,7 +386,7 @@ def _fresh() -> list[Any]:
 
 
 def _delete_all() -> list[Any]:
-    return [[], _listed([], None), *_opened(Conversation())]
+    return ["[]", _listed([], None), *_opened(Conversation())]
 
 
 def _with_photo(value: dict[str, Any] | None, photo: str | None) -> tuple[Any, Any]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browsing import IMAGES, PHONE, Opened, opened, running_browser
+from browsing import IMAGES, PATIENCE, PHONE, Opened, opened, running_browser
 from fakes import page_served
 from uploaded import pdf
 
@@ -143,7 +143,7 @@ def test_a_refresh_keeps_the_history_and_the_talk_goes_on(chat: Opened) -> None:
     chat.type("What does it say?")
     chat.send()
     chat.answered()
-    page.wait_for_function("(localStorage.getItem('vlm-conversations') || '').length > 500")
+    page.wait_for_function("(localStorage.getItem('vlm-history') || '').length > 500")
     page.reload()
     page.locator("#chat .bot .message-content").wait_for()
     assert chat.answers == [SAYS] and page.locator("#chat .user img").count() == 1
@@ -158,6 +158,29 @@ def test_a_refresh_keeps_the_history_and_the_talk_goes_on(chat: Opened) -> None:
     page.reload()
     page.get_by_role("button", name=re.compile("Receipt")).first.wait_for()
     assert chat.answers == []
+    chat.clean()
+
+
+def test_two_tabs_add_to_one_history(chat: Opened) -> None:
+    other = Opened(chat.page.context.new_page())  # the same browser's storage
+    other.page.set_default_timeout(PATIENCE)
+    other.page.goto(chat.page.url)
+    questions = ("Is parking allowed?", "Which colour is it?")
+    for tab, question in zip((chat, other), questions, strict=True):
+        tab.attach(IMAGES / "notice.png")
+        tab.type(question)
+        tab.send()
+        tab.answered()
+        tab.page.wait_for_function(f"(localStorage.getItem('vlm-history') || '').includes({question!r})")
+    chat.type("Are you sure?")  # the first tab has not been told of the other's conversation
+    chat.send()
+    chat.answered(2)
+    chat.page.wait_for_function("localStorage.getItem('vlm-history').includes('Are you sure?')")
+    chat.page.get_by_role("button", name=re.compile("Earlier conversations")).click()
+    for question in questions:
+        chat.page.locator("#kept label", has_text=question).wait_for()
+    chat.page.locator("#kept label", has_text=questions[1]).click()
+    chat.page.locator("#chat .user", has_text=questions[1]).wait_for()
     chat.clean()
 
 
