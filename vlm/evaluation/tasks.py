@@ -96,7 +96,7 @@ def shapes(scenes: Scenes) -> Case | None:
 def chart_extremes(scenes: Scenes) -> Case | None:
     """Which entry is the largest, which the smallest."""
     page = scenes.chart(_scene(scenes))
-    return _asked(scenes, _only(page, ("largest", "smallest")))
+    return _asked(scenes, _only(page, ("largest", "lowest")))
 
 
 def chart_values(scenes: Scenes) -> Case | None:

@@ -246,7 +246,7 @@ def facts(
     def label(key: str, index: int, subject: str = "") -> Fact:
         return Fact(key, shown.labels[index], subject, at(("label", index)))
 
-    told = [label("largest", order[-1]), label("smallest", order[0])]
+    told = [label("largest", order[-1]), label("lowest", order[0])]
     pairs = [
         (low, high) for low, high in itertools.combinations(order, 2)
         if shown.values[high] - shown.values[low] >= max(0.1 * shown.values[high], APART * shown.span)

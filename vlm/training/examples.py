@@ -37,7 +37,9 @@ LEGIBLE = 3.5  # pixels between neighbouring characters of a window's square; be
 TURNS = (1, 2, 3, 5)  # a further question costs a fraction of a further image
 SORTED = 16  # batches whose examples are sorted by length together; at 4, a third of a batch is padding
 INNER = 0.7  # of half a shape's size: what lies within is shape, whatever its kind
-_EXTREMES = {"largest": LARGEST, "biggest": LARGEST, "smallest": SMALLEST}  # by the key of a fact
+_EXTREMES = {  # by the key of a fact, of charts and of shapes
+    "largest": LARGEST, "lowest": SMALLEST, "biggest": LARGEST, "smallest": SMALLEST,
+}  # fmt: skip
 MOST_TEXT = 240  # characters of all answers of an example
 
 

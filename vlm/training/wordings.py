@@ -166,7 +166,10 @@ WORDINGS: dict[str, tuple[str, ...]] = {
         "Which shape is the biggest?", "What is the biggest shape?", "What is the largest shape?",
         "Which object is the largest?",
     ),
-    "smallest": ("Which is the smallest?", "What is the smallest?", "Which one is the smallest?"),
+    "smallest": (
+        "Which shape is the smallest?", "What is the smallest shape?", "Which object is the smallest?",
+        "Which is the smallest?",
+    ),
     "is_there": (
         "Is there {subject}?", "Do you see {subject}?", "Is there {subject} in the image?",
         "Can you see {subject}?",
@@ -178,6 +181,10 @@ WORDINGS: dict[str, tuple[str, ...]] = {
     "largest": (
         "Which is the largest?", "Which one is the largest?", "Which has the highest value?",
         "What has the highest value?", "Which is the highest?", "Which one is the biggest?",
+    ),
+    "lowest": (
+        "Which is the smallest?", "Which one is the smallest?", "Which has the lowest value?",
+        "What has the lowest value?", "Which is the lowest?", "What is the smallest?",
     ),
     "larger_of": (
         "Which is larger, {a} or {b}?", "Which is higher: {a} or {b}?",

@@ -88,7 +88,7 @@ def test_glyphs_stand_on_ink(pages: list[Page]) -> None:
 def test_the_largest_bar_is_the_longest(pages: list[Page]) -> None:
     checked = 0
     for page in pages:
-        kind, least, most = told(page, "chart_kind"), told(page, "smallest"), told(page, "largest")
+        kind, least, most = told(page, "chart_kind"), told(page, "lowest"), told(page, "largest")
         if kind is None or kind.answer != "bar chart" or least is None or most is None:
             continue
         (low_x, low_y), (high_x, high_y) = middle(page, least), middle(page, most)
@@ -106,7 +106,7 @@ def test_the_largest_bar_is_the_longest(pages: list[Page]) -> None:
 def test_the_largest_slice_has_most_pixels_of_its_legend_color(pages: list[Page]) -> None:
     checked = 0
     for page in pages:
-        least, most = told(page, "smallest"), told(page, "largest")
+        least, most = told(page, "lowest"), told(page, "largest")
         pixels = np.asarray(page.image)
         areas = []
         for fact in (least, most):
@@ -136,7 +136,7 @@ def test_what_is_compared_differs_and_what_is_printed_is_read(pages: list[Page])
             if fact.key == "value" and fact.at:
                 assert fact.answer in " ".join(page.lines)
     assert set(keys) == {
-        "largest", "smallest", "larger_of", "value", "label_of", "count", "chart_kind", "title"
+        "largest", "lowest", "larger_of", "value", "label_of", "count", "chart_kind", "title"
     }  # fmt: skip
 
 
@@ -161,7 +161,7 @@ def test_any_size_is_drawn(split: Split, size: tuple[int, int]) -> None:
         assert page.image.size == size and page.image.mode == "RGB"
         assert bool(page.lines) == (split == "train")
         assert np.ptp(np.asarray(page.image)) > 90
-        assert {fact.key for fact in page.facts} >= {"largest", "smallest", "count"}
+        assert {fact.key for fact in page.facts} >= {"largest", "lowest", "count"}
 
 
 def test_same_seed_same_chart() -> None:
