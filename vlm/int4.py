@@ -26,7 +26,7 @@ from functools import cache
 import torch
 from torch import Tensor, nn
 
-from vlm.processor import multiplies_bf16
+from vlm.processor import bf16_is_faster
 from vlm.quantize import RoundedLinear, let_go, linears, swap_linears, to_int8
 
 INT4: torch.dtype = torch.int4  # type: ignore[attr-defined]  # marks a model's form; torch's stubs lack it
@@ -99,7 +99,7 @@ class Int4Linear(RoundedLinear):
         """[..., in] to [..., out], float32."""
         packed = self._packed or self._pack()
         rows_TI = x.reshape(-1, self.inputs).to(torch.bfloat16)
-        wide = len(rows_TI) >= WIDE and multiplies_bf16() and layout_is_known()
+        wide = len(rows_TI) >= WIDE and bf16_is_faster() and layout_is_known()
         product_TO = packed.wide(rows_TI) if wide else packed.narrow(rows_TI)
         product_TO = product_TO[:, : self.outputs].float()
         if self.bias is not None:

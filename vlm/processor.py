@@ -12,12 +12,6 @@ _ROWS, _WIDTH, _WIDE, _TRIES = 4096, 256, 768, 9  # of the product that is timed
 
 
 @cache
-def multiplies_bf16() -> bool:
-    """Whether it has products of bf16; elsewhere they are slower than those of fp32."""
-    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-
-
-@cache
 def bf16_is_faster() -> bool:
     """Whether it multiplies wide matrices faster in bf16 than in fp32.
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vlm.config import VisionConfig
-from vlm.processor import multiplies_bf16
+from vlm.processor import bf16_is_faster
 from vlm.quantize import joined
 from vlm.rows import in_blocks
 from vlm.wide_attention import MANY, attend_in_blocks
@@ -71,7 +71,7 @@ class SiglipAttention(nn.Module):
             x.view(n, p, self.heads, d // self.heads).transpose(1, 2)  # [N, H, P, d/H]
             for x in self.project(hidden_NPD)
         )
-        blocks = self.qkv_proj is not None and p >= MANY and multiplies_bf16()
+        blocks = self.qkv_proj is not None and p >= MANY and bf16_is_faster()
         mixed_NHPd = attend_in_blocks(q, k, v) if blocks else F.scaled_dot_product_attention(q, k, v)
         return self.out_proj(mixed_NHPd.transpose(1, 2).reshape(n, p, d))
 

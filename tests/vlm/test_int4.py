@@ -19,10 +19,10 @@ from vlm.int4 import (
     GROUP,
     WIDE,
     Int4Linear,
+    bf16_is_faster,
     dequantised,
     divides,
     layout_is_known,
-    multiplies_bf16,
     quantised4,
     swap_linears4,
     to_int4,
@@ -47,9 +47,9 @@ def error(got: Tensor, wanted: Tensor) -> float:
 @pytest.fixture(params=["either", "narrow"])
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     if request.param == "narrow":
-        monkeypatch.setattr(vlm.int4, "multiplies_bf16", lambda: False)
+        monkeypatch.setattr(vlm.int4, "bf16_is_faster", lambda: False)
     else:
-        monkeypatch.setattr(vlm.int4, "multiplies_bf16", lambda: True)
+        monkeypatch.setattr(vlm.int4, "bf16_is_faster", lambda: True)
 
 
 def test_a_weight_is_rounded_to_the_nearest_step_of_its_group() -> None:
@@ -101,7 +101,7 @@ def test_a_product_is_that_of_the_rounded_weight(count: int, bias: bool, outputs
 
 
 def test_here_the_wide_way_is_open() -> None:
-    if not multiplies_bf16():
+    if not bf16_is_faster():
         pytest.skip("no bf16 products on this processor")
     assert layout_is_known()
 
@@ -109,7 +109,7 @@ def test_here_the_wide_way_is_open() -> None:
 def test_where_the_layout_is_not_known_wide_rows_go_the_narrow_way(monkeypatch: pytest.MonkeyPatch) -> None:
     layer = Int4Linear.of(nn.Linear(64, 64))
     x = rows(WIDE + 1, 64)
-    monkeypatch.setattr(vlm.int4, "multiplies_bf16", lambda: True)
+    monkeypatch.setattr(vlm.int4, "bf16_is_faster", lambda: True)
     monkeypatch.setattr(vlm.int4, "layout_is_known", lambda: False)
     monkeypatch.setattr(vlm.int4._Packed, "wide", lambda *_: pytest.fail("unpacked"))
     torch.testing.assert_close(layer(x)[:2], layer(x[:2]))

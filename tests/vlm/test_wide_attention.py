@@ -31,7 +31,7 @@ def test_int8_layers_of_many_patches_use_it(monkeypatch) -> None:
         return attend_in_blocks(q, k, v)
 
     monkeypatch.setattr("vlm.siglip.attend_in_blocks", told)
-    monkeypatch.setattr("vlm.siglip.multiplies_bf16", lambda: True)
+    monkeypatch.setattr("vlm.siglip.bf16_is_faster", lambda: True)
     torch.manual_seed(0)
     layer = SiglipAttention(VisionConfig(hidden_size=32, num_attention_heads=2)).requires_grad_(False)
     hidden = torch.randn(1, MANY, 32)
