@@ -136,3 +136,19 @@ def export(
         print(write_weights(folder, trained.vision, trained.decoder))
         if log:
             write_record(folder, log, began_with)
+
+
+@train_app.command()
+def blend(
+    first: Annotated[Path, typer.Argument(help="An exported folder.")],
+    second: Annotated[Path, typer.Argument(help="What further training made of it, exported.")],
+    out: Annotated[Path, typer.Argument(help="Folder to write the best mean of both into.")],
+) -> None:
+    """Write the mean of two models of one line that answers validation pages best."""
+    with with_extra("train"):
+        from vlm.training.blend import blend as blended
+
+        best = blended(
+            first, second, out, lambda share, loss: print(f"{share:.3f} of the second: loss {loss:.4f}")
+        )
+        print(f"{out}: {best:.3f} of {second}")

@@ -137,8 +137,9 @@ class Loop(Generic[BatchT]):
         losses: Callable[[BatchT], dict[str, Tensor]],
         rest: Callable[[], dict[str, Tensor]],
         save: Callable[[int], None],
+        stepped: Callable[[], None] = lambda: None,
     ) -> None:
-        """Take steps; every now and then log, validate (``rest``) and save."""
+        """Take steps, each told to ``stepped``; every now and then log, validate (``rest``) and save."""
         running: dict[str, list[float]] = {}
         examples = 0
         mark = time.monotonic()
@@ -146,6 +147,7 @@ class Loop(Generic[BatchT]):
             batch = next(batches)
             for name, value in self._take_step(losses, batch).items():
                 running.setdefault(name, []).append(value)
+            stepped()
             examples += self.size(batch)
             if self.step % REPORT == 0:
                 rate = examples / (time.monotonic() - mark)

@@ -28,6 +28,7 @@ from vlm.layers import DecoderLayer, LayerInputs
 from vlm.masks import Queries
 from vlm.processor import bf16_is_faster
 from vlm.rope import rotate
+from vlm.training.averaged import HORIZON, RunningMean, State
 from vlm.training.encoder import EncoderHeads, as_pixels
 from vlm.training.examples import IGNORED, LAYOUTS, Batch, BatchMaker, Layout, ReaderBatches
 from vlm.training.loop import (
@@ -112,6 +113,19 @@ class Reader(nn.Module):
         init_reader(self.vision, self.decoder)
         self.guided = default_heads(config)  # those that learn where to look
         self.taps = [AttentionTap(cast(DecoderLayer, self.decoder.layers[layer])) for layer, _ in self.guided]
+
+    def fill(self, state: State) -> None:
+        """Take the weights of an exported model; the heads, which it has not, stay as they are.
+
+        Raises:
+            UsageError: they are of another shape.
+        """
+        try:
+            missing, unexpected = self.load_state_dict(state, strict=False)
+        except RuntimeError as error:
+            raise UsageError(f"a model of another shape than mini ({error})") from None
+        if unexpected or any(not name.startswith("heads.") for name in missing):
+            raise UsageError("a model of another shape than mini")
 
     def losses(self, batch: Batch, encoder_alone: bool = False, new_heads: bool = False) -> dict[str, Tensor]:
         """Answer loss, guide loss, dense loss, and the share of answer tokens guessed right.
@@ -216,7 +230,7 @@ def train_reader(stage: ReaderStage) -> Reader:
         stage=str(asdict(stage)),
         parameters=sum(p.numel() for p in reader.parameters()),
     )
-    check = _check_batch(stage)
+    check = check_batch(stage.folder, stage.check_pages)
     pages = ReaderBatches("train", stage.folder, stage.seed + step, stage.layouts)
     # Spawned, not forked: the typesetter's threads of this process would be missing in a fork.
     loader = DataLoader(
@@ -226,9 +240,15 @@ def train_reader(stage: ReaderStage) -> Reader:
     batches = itertools.chain([next(pending)], pending)  # its start is not training time
     shown = with_replays(batches, stage.replays, stage.seed + step)
 
+    mean = RunningMean(reader, HORIZON * 60 * stage.minutes, _mean_of(stage.start))
+
     def save(step: int) -> None:
         states = {"reader": reader.state_dict(), "optimizers": [o.state_dict() for o in groups]}
-        save_state(stage.out / "reader.pt", states | {"step": step})
+        save_state(stage.out / "reader.pt", states | {"mean": mean.state, "step": step})
+
+    def validated() -> dict[str, Tensor]:
+        with mean.shown():
+            return reader.losses(check)
 
     bf16 = bf16_is_faster() if stage.bf16 is None else stage.bf16
     loop: Loop[Batch] = Loop(groups, weights, stage.minutes, log, bf16, _size, step)
@@ -238,7 +258,7 @@ def train_reader(stage: ReaderStage) -> Reader:
         alone = batch.encoder_alone or loop.done < stage.encoder_alone
         return reader.losses(batch, alone, new_heads=loop.done < new_heads)
 
-    loop.run(shown, losses, lambda: reader.losses(check), save)
+    loop.run(shown, losses, validated, save, mean.step)
     return reader
 
 
@@ -246,10 +266,15 @@ def _size(batch: Batch) -> int:
     return 0 if batch.encoder_alone else batch.ids.shape[0]
 
 
-def _check_batch(stage: ReaderStage) -> Batch:
-    """Validation pages, the same in every run."""
-    maker = BatchMaker(stage.folder, Scenes("validation", 7))
-    return next(maker.batches(Layout(1.0, 1, stage.check_pages), together=1))
+def check_batch(folder: Path, pages: int) -> Batch:
+    """Validation pages, the same in every run, as the model in ``folder`` sees them."""
+    maker = BatchMaker(folder, Scenes("validation", 7))
+    return next(maker.batches(Layout(1.0, 1, pages), together=1))
+
+
+def answer_loss(reader: Reader, batch: Batch) -> float:
+    """The loss of the answers alone."""
+    return float(reader.losses(batch)["answer"])
 
 
 def _start(reader: Reader, groups: list[torch.optim.Optimizer], path: Path) -> int:
@@ -259,10 +284,7 @@ def _start(reader: Reader, groups: list[torch.optim.Optimizer], path: Path) -> i
     optimisers) begins anew.
     """
     if path.is_dir():
-        engine = Engine.load(path, dtype="fp32")
-        assert engine.vision is not None
-        reader.vision.load_state_dict(engine.vision.state_dict())
-        reader.decoder.load_state_dict(engine.decoder.state_dict())
+        reader.fill(exported_state(path))
         return 0
     state = load_state(path, "reader", "encoder")
     try:
@@ -278,8 +300,29 @@ def _start(reader: Reader, groups: list[torch.optim.Optimizer], path: Path) -> i
     return int(state["step"])
 
 
+def _mean_of(start: Path) -> State | None:
+    """The mean that an interrupted or an earlier run had come to."""
+    return None if start.is_dir() else load_state(start, "reader", "encoder").get("mean")
+
+
+def exported_state(folder: Path) -> State:
+    """An exported model under the names it has in a reader.
+
+    Raises:
+        CheckpointError: the folder holds none.
+        UsageError: it has no vision.
+    """
+    engine = Engine.load(folder, dtype="fp32")
+    if engine.vision is None:
+        raise UsageError(f"{folder}: reads text only; name a model that sees")
+    parts = {"vision": engine.vision, "decoder": engine.decoder}
+    return {
+        f"{part}.{key}": value for part, module in parts.items() for key, value in module.state_dict().items()
+    }
+
+
 def load_reader(path: Path, config: ModelConfig) -> Reader:
-    """What ``train_reader`` saved.
+    """What ``train_reader`` saved: the mean of its last weights.
 
     Raises:
         UsageError: not a reader.pt of this shape.
@@ -287,7 +330,7 @@ def load_reader(path: Path, config: ModelConfig) -> Reader:
     state = load_state(path, "reader")
     reader = Reader(config)
     try:
-        reader.load_state_dict(state["reader"])
+        reader.load_state_dict(state["reader"] | state.get("mean", {}))
     except RuntimeError as error:
         raise UsageError(f"{path}: of another shape than this model ({error})") from None
     return reader

@@ -1,0 +1,58 @@
+"""The mean of a model and of what further training made of it: often better than both (arXiv 2109.01903).
+
+After 100 minutes of a run that began with mini's shipped weights, its rates still high, the loss on
+validation pages was 0.375; that of the shipped weights was 0.297, and that of three quarters of these and one
+quarter of the new 0.283.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from vlm.training.averaged import State
+from vlm.training.checkpoint import RECORD, write_skeleton, write_weights
+from vlm.training.reader import Reader, answer_loss, check_batch, exported_state
+
+SHARES = tuple(step / 8 for step in range(9))  # of the later model, that are tried
+PAGES = 192  # of the validation split
+
+
+@torch.no_grad()
+def blend(first: Path, second: Path, out: Path, tell: Callable[[float, float], None]) -> float:
+    """Write the best mean of two exported folders, judged by the answers about validation pages.
+
+    Args:
+        first: a model.
+        second: what further training made of it; its record of training becomes the mean's.
+        out: folder to write.
+        tell: told (share of the second, loss of the mean) as they are found.
+
+    Returns:
+        The share of the second.
+
+    Raises:
+        CheckpointError: a folder is no checkpoint of mini's shape.
+    """
+    states = exported_state(first), exported_state(second)
+    reader = Reader(write_skeleton(out))
+    pages = check_batch(out, PAGES)
+    losses: dict[float, float] = {}
+    for share in SHARES:
+        reader.fill(between(*states, share))
+        losses[share] = answer_loss(reader, pages)
+        tell(share, losses[share])
+    best = min(losses, key=losses.__getitem__)
+    reader.fill(between(*states, best))
+    write_weights(out, reader.vision, reader.decoder)
+    if (second / RECORD).is_file():
+        shutil.copyfile(second / RECORD, out / RECORD)
+    return best
+
+
+def between(first: State, second: State, share: float) -> State:
+    """The mean of two models of one shape, ``share`` of it the second."""
+    return {name: torch.lerp(first[name], second[name], share) for name in first}
