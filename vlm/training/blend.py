@@ -7,14 +7,13 @@ quarter of the new 0.283.
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
 
 from vlm.training.averaged import State
-from vlm.training.checkpoint import RECORD, write_skeleton, write_weights
+from vlm.training.checkpoint import RECORD, write_blended, write_skeleton, write_weights
 from vlm.training.reader import Reader, answer_loss, check_batch, exported_state
 
 SHARES = tuple(step / 8 for step in range(9))  # of the later model, that are tried
@@ -49,7 +48,7 @@ def blend(first: Path, second: Path, out: Path, tell: Callable[[float, float], N
     reader.fill(between(*states, best))
     write_weights(out, reader.vision, reader.decoder)
     if (second / RECORD).is_file():
-        shutil.copyfile(second / RECORD, out / RECORD)
+        write_blended(out, second, best)
     return best
 
 

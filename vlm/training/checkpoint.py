@@ -137,12 +137,18 @@ def write_record(folder: Path, logs: Sequence[Path], before: Path | None = None)
     _write(folder / RECORD, stages)
 
 
+def write_blended(folder: Path, second: Path, share: float) -> None:
+    """Write the record of a mean of two models: that of the later one, and how much of it was taken."""
+    stage = {"stage": f"mean with the weights before: {share:.3f} of the new", "hours": 0.0, "steps": 0}
+    _write(folder / RECORD, [*_record_of(second), stage])
+
+
 def _record_of(folder: Path) -> list[dict[str, Any]]:
     path = folder / RECORD
     try:
         return list(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError) as error:
-        raise UsageError(f"{path}: no record of training ({error}); leave out --began-with") from None
+        raise UsageError(f"{path}: no record of training ({error})") from None
 
 
 def _write(path: Path, value: Any) -> None:
