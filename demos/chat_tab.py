@@ -38,10 +38,13 @@ from .wiring import (
 _HELLO = "Drop, paste or upload an image or a PDF below, and ask about it. Or begin with an example."
 
 
-# The browser's storage is read anew before each change, so that two tabs add to one list and neither
-# overwrites what the other has kept.
+# The browser's storage is read anew before each change, so that the conversations of two tabs come into one
+# list. Of one conversation that is gone on with in both, the later tab's state is kept.
 _KEY = "vlm-history"
-_STORED = f"(first, _) => [first, localStorage.getItem('{_KEY}') || '[]']"
+_STORED = f"""(first, _) => {{
+  try {{ return [first, localStorage.getItem('{_KEY}') || '[]']; }}
+  catch (error) {{ return [first, '[]']; }}
+}}"""
 _STORE = f"""(kept) => {{
   try {{ localStorage.setItem('{_KEY}', kept); }}
   catch (error) {{ console.warn('vlm: this browser keeps no history', error); }}

@@ -127,6 +127,10 @@ def export(
     ] = None,
 ) -> None:
     """Write the checkpoint in the Hub's format."""
+    if began_with is not None and not log:
+        from vlm.errors import UsageError
+
+        raise UsageError("--began-with adds to the hours of a --log: give that, too")
     with with_extra("train"):
         from vlm.training.checkpoint import write_record, write_skeleton, write_weights
         from vlm.training.reader import load_reader

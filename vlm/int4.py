@@ -6,9 +6,9 @@ added. Nothing is turned: rounding what such a file holds gives back its very nu
 would have to be rounded anew.
 
 torch's own 4-bit product takes bf16 rows and reads 15 G weights/s a thread; with the scales it holds 5 bits
-a weight. It unpacks again for every four rows, so wide inputs go another way where the processor
-multiplies bf16: a block of columns is unpacked once and taken by a plain product (two thirds of the time at
-256 rows). Both read the same packed bytes, so there is one copy.
+a weight. It unpacks again for every four rows, so wide inputs go another way where bf16 products are the
+faster ones: a block of columns is unpacked once and taken by a plain product (two thirds of the time at 256
+rows). Both read the same packed bytes, so there is one copy.
 
 What is not rounded to 4 bits. A width that 32 doesn't divide stays int8, as llama.cpp falls back to a
 finer type there. The tied head stays int8: the official files keep their embedding in 16 bits or 6, every

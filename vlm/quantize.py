@@ -251,7 +251,8 @@ def lay_together(layers: Sequence[nn.Module]) -> None:
 def let_go(tensor: Tensor) -> None:
     """Tell the system that the pages of a mapped file are not needed: they count as memory in use otherwise.
 
-    The tensor must not be read afterwards; where it is no map, its memory is about to be freed anyway.
+    Only a map that was never written to may be read again, for its pages come from the file; any other tensor
+    must be about to be freed.
     """
     if not hasattr(mmap, "MADV_DONTNEED"):
         return

@@ -23,7 +23,13 @@ def test_the_type_that_takes_less_time_is_faster(
         return self
 
     monkeypatch.setattr(Tensor, "__matmul__", matmul)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
     monkeypatch.setattr(vlm.processor.time, "perf_counter", lambda: clock)
-    bf16_is_faster.cache_clear()
-    assert bf16_is_faster() is faster
-    bf16_is_faster.cache_clear()
+    assert bf16_is_faster.__wrapped__() is faster
+
+
+def test_without_the_instructions_nothing_is_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+    monkeypatch.setattr(Tensor, "__matmul__", lambda *_: pytest.fail("multiplied"))
+    assert bf16_is_faster.__wrapped__() is False

@@ -87,7 +87,7 @@ def ask_pages(
     for scored in ranking[: max(1, most)]:
         if scored.by == "unreadable":
             break
-        answer, turn = _asked_upright(vlm, scored.page.open().image, question, options)
+        answer, turn = _asked_upright(vlm, scored.page.open(), question, options)
         if best is None or _sureness(answer) > _sureness(best.answer):
             best = Found(answer, scored.page, tuple(ranking), turn)
     if best is None:
@@ -95,9 +95,10 @@ def ask_pages(
     return best
 
 
-def _asked_upright(vlm: Model, page: Image.Image, question: str, options: Options) -> tuple[Answer, Turn]:
-    """Ask a page; one that lies on its side is turned, both ways, and the surer answer counts."""
-    ways = ways_up(angle_of(ink_of(page)))
+def _asked_upright(vlm: Model, opened: OpenedPage, question: str, options: Options) -> tuple[Answer, Turn]:
+    """Ask a page; a scan that lies on its side is turned, both ways, and the surer answer counts."""
+    page, typed = opened.image, opened.layer is not None and opened.layer.sound
+    ways = (0.0,) if typed else ways_up(angle_of(ink_of(page)))
     if len(ways) == 1:  # a lean of some degrees is read as it is
         return vlm.ask(page, question, options), Turn(0.0, page.size, page.size)
     asked: list[tuple[Answer, Turn]] = []
@@ -149,7 +150,7 @@ def rank(
 def first_look(vlm: Model, opened: OpenedPage, question: str) -> float:
     """How sure the model is of an answer it finds on the whole page; 0 where it finds none."""
     options = replace(Options(), policy="off", max_tokens=FIRST_LOOK)
-    answer, _ = _asked_upright(vlm, opened.image, question, options)
+    answer, _ = _asked_upright(vlm, opened, question, options)
     return 0.0 if answer.text in SILENT else answer.confidence
 
 

@@ -146,9 +146,10 @@ def write_blended(folder: Path, second: Path, share: float) -> None:
 def _record_of(folder: Path) -> list[dict[str, Any]]:
     path = folder / RECORD
     try:
-        return list(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError) as error:
-        raise UsageError(f"{path}: no record of training ({error})") from None
+        stages = json.loads(path.read_text(encoding="utf-8"))
+        return [{key: stage[key] for key in ("stage", "hours", "steps")} for stage in stages]
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise UsageError(f"{path}: no record of training ({error!r})") from None
 
 
 def _write(path: Path, value: Any) -> None:

@@ -216,8 +216,8 @@ def train_reader(stage: ReaderStage) -> Reader:
     else:
         vision.encoder.requires_grad_(False)
         reader.heads.requires_grad_(False)
-    step = _start(reader, groups, stage.start)
-    new_heads = stage.new_heads if stage.start.is_dir() else 0.0  # an exported folder has none
+    step, has_heads = _start(reader, groups, stage.start)
+    new_heads = 0.0 if has_heads else stage.new_heads
     # Fuses the norms and what lies between the products. The encoder as a whole, which gains a fifth;
     # the decoder layer by layer, because of the taps.
     for part in [vision.encoder, *decoder.layers, decoder.norm]:
@@ -244,7 +244,9 @@ def train_reader(stage: ReaderStage) -> Reader:
 
     def save(step: int) -> None:
         states = {"reader": reader.state_dict(), "optimizers": [o.state_dict() for o in groups]}
-        save_state(stage.out / "reader.pt", states | {"mean": mean.state, "step": step})
+        learnt = has_heads or (stage.encoder_share > 0 and loop.done >= new_heads)
+        told = {"mean": mean.state, "step": step, "has_heads": learnt}
+        save_state(stage.out / "reader.pt", states | told)
 
     def validated() -> dict[str, Tensor]:
         with mean.shown():
@@ -277,27 +279,30 @@ def answer_loss(reader: Reader, batch: Batch) -> float:
     return float(reader.losses(batch)["answer"])
 
 
-def _start(reader: Reader, groups: list[torch.optim.Optimizer], path: Path) -> int:
-    """Fill the reader from a checkpoint of either stage; returns the step to go on from.
+def _start(reader: Reader, groups: list[torch.optim.Optimizer], path: Path) -> tuple[int, bool]:
+    """Fill the reader from a checkpoint of either stage.
 
     An exported folder will do as well, as the one that ships: what training threw away (heads and
     optimisers) begins anew.
+
+    Returns:
+        The step to go on from, and whether the encoder's heads have learnt anything.
     """
     if path.is_dir():
         reader.fill(exported_state(path))
-        return 0
+        return 0, False
     state = load_state(path, "reader", "encoder")
     try:
         if "reader" not in state:
             reader.vision.encoder.load_state_dict(state["encoder"])
             reader.heads.load_state_dict(state["heads"])
-            return 0
+            return 0, True
         reader.load_state_dict(state["reader"])
     except RuntimeError as error:
         raise UsageError(f"{path}: of another shape than this model ({error})") from None
     # Freezing the encoder leaves the decoder's optimisers, which come first, as they were.
     load_optimizers(groups, state["optimizers"])
-    return int(state["step"])
+    return int(state["step"]), bool(state.get("has_heads", True))
 
 
 def _mean_of(start: Path) -> State | None:
@@ -329,8 +334,17 @@ def load_reader(path: Path, config: ModelConfig) -> Reader:
     """
     state = load_state(path, "reader")
     reader = Reader(config)
-    try:
-        reader.load_state_dict(state["reader"] | state.get("mean", {}))
-    except RuntimeError as error:
-        raise UsageError(f"{path}: of another shape than this model ({error})") from None
+    _fill(reader, path, without_heads(state["reader"] | state.get("mean", {})))
     return reader
+
+
+def without_heads(state: State) -> State:
+    """A reader's weights but those of the encoder's heads, which training alone needs."""
+    return {name: value for name, value in state.items() if not name.startswith("heads.")}
+
+
+def _fill(reader: Reader, path: Path, state: State) -> None:
+    try:
+        reader.fill(state)
+    except UsageError as error:
+        raise UsageError(f"{path}: {error}") from None

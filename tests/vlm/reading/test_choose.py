@@ -88,9 +88,14 @@ def test_a_page_on_its_side_is_asked_both_ways_up(tmp_path: Path) -> None:
         assert found.shown(lying).tobytes() == level.tobytes()
         told = found_to_json(found)
         assert told["page"]["turned"] == found.turn.degrees
-        boxes = [tuple(used["box"]) for used in told["windows"]]
-        assert boxes[0] == (0, 0, *lying.size)  # of the page as it lies
-        assert all(right <= lying.width and bottom <= lying.height for _, _, right, bottom in boxes)
+        wide, high = level.size
+        assert len(told["windows"]) > 2
+        for used, upright in zip(told["windows"], found.answer.windows, strict=True):
+            left, top, right, bottom = upright.window.box
+            lies = (top, wide - right, bottom, wide - left)  # turned to the left
+            if quarter == 270:
+                lies = (high - bottom, left, high - top, right)
+            assert tuple(used["box"]) == lies
     engine = TurnByTurn(tmp_path, turns=("once",))
     found = ask_pages(engine.vlm(), [FakePage(level)], "Total?", Options())  # type: ignore[arg-type]
     assert len(engine.heard) == 1 and found.turn.degrees == 0.0
