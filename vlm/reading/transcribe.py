@@ -32,10 +32,12 @@ from vlm.sampling import Sampling
 
 TextLayerUse = Literal["auto", "never", "only"]
 UNSURE = 0.6  # confidence below which a page may stand on its head
+OVERTURN = 0.8  # and that it must be read with then
 SILENT = ("", "Not in the image.")
 SPECKS = 1e-3  # share of ink up to which a page may be empty but for dirt
 FEWEST = 3  # letters that are dirt at most, where nothing could be read
 SLACK = 1.5  # characters of a text for each letter seen: letters touch, and spaces aren't seen
+OVER = 2  # times the lines that are seen, and so many more, are too many
 CHECKED = 24  # characters between looks for a loop
 
 
@@ -147,7 +149,11 @@ class PageReader:
         )
 
     def _best_way_up(self, image: Image.Image, degrees: float) -> tuple[list[_Said], Turn]:
-        """Read the page as its lines lie; where that reads badly, try it the other way up."""
+        """Read the page as its lines lie; where that reads badly, try it the other way up.
+
+        A page on its feet is stood on its head only where it then reads surely: what can't be read is
+        answered upside down, too, and a loop says nothing about how a page lies.
+        """
         ways = (degrees, degrees + 180.0) if degrees < 45.0 else (degrees, degrees - 180.0)
         surest = -1.0
         for way in ways:
@@ -156,7 +162,7 @@ class PageReader:
             probe = max(tiles, key=lambda tile: tile.letters)
             answer = self._try(cut_out(page, probe, self.room), probe, 0)
             sure = _sureness(answer)
-            if sure > surest:
+            if sure > surest and (way < 135.0 or sure >= OVERTURN):
                 surest, best = sure, (page, turn, tiles, _Read(probe, answer))
             if sure >= UNSURE and way < 45.0:
                 break
@@ -219,12 +225,17 @@ class PageReader:
             text += piece
             if len(text) - checked >= CHECKED:
                 checked = len(text)
-                if len(text) > honest and loop_of(text):
+                if (len(text) > honest and loop_of(text)) or _runs_over(text, tile):
                     return None
         assert stream.answer is not None
-        loops = len(text) > honest and loop_of(text)
+        loops = (len(text) > honest and loop_of(text)) or _runs_over(text, tile)
         done = stream.answer.finish_reason == "stop" and not loops
         return stream.answer if done and stream.answer.text.strip() not in SILENT else None
+
+
+def _runs_over(text: str, tile: Tile) -> bool:
+    """Whether it has far more lines than are seen, where lines are seen."""
+    return tile.letters > len(tile.lines) and text.count("\n") > OVER * len(tile.lines) + OVER
 
 
 def _texts(answer: Answer) -> list[str]:

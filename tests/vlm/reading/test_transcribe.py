@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import pytest
@@ -101,6 +102,24 @@ def test_an_unsure_reading_is_tried_the_other_way_up(tmp_path: Path) -> None:
     reader = PageReader(engine.vlm(), ReadOptions(density=20.0))
     assert reader.read(FakePage(two_lines().image)).turned == 0.0  # type: ignore[arg-type]
     assert len(engine.temperatures) == 2  # both ways; what was read is not read again
+
+
+@pytest.mark.parametrize(("sure", "turned"), [(0.65, 0.0), (0.95, 180.0)])
+def test_a_page_is_stood_on_its_head_only_if_it_reads_surely_then(
+    tmp_path: Path, sure: float, turned: float
+) -> None:
+    loop, said = "Change\n" * 40, "First line\nSecond line"  # on its feet it loops at first
+    engine = TurnByTurn(tmp_path, turns=(loop, said), sure=math.log(sure))
+    reader = PageReader(engine.vlm(), ReadOptions(density=20.0))
+    got = reader.read(FakePage(two_lines().image))  # type: ignore[arg-type]
+    assert got.turned == turned and got.text == said
+
+
+def test_far_more_lines_than_seen_are_read_again(tmp_path: Path) -> None:
+    page = FakePage(two_lines().image)
+    many = "\n".join(f"{number} Eggs" for number in range(8))  # never the same, so no loop
+    got, engine = read(tmp_path, page, many, many, "First line\nSecond line")
+    assert got.text == "First line\nSecond line" and engine.temperatures == [0.0, 0.0, 0.5]
 
 
 def test_an_empty_page_is_empty_and_no_failure(tmp_path: Path) -> None:
