@@ -25,8 +25,8 @@ check: ## lint, format, types, direction of imports
 	$(PYTHON) -m mypy
 	lint-imports
 
-test: ## the quick tests: offline, a few minutes
-	$(PYTHON) -m pytest
+test: ## the quick tests: offline, a few minutes, on several cores
+	OMP_NUM_THREADS=1 $(PYTHON) -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 test-all: ## every test: real 270M weights, browser, slow ones
 	$(PYTHON) -m pytest -m ''

@@ -62,7 +62,9 @@ class Chat(NamedTuple):
 def chat_tab(models: Models, page: gr.Blocks) -> Chat:
     """Lay the tab out and wire it."""
     talk = gr.State(None, time_to_live=3600)
-    kept = gr.Textbox(visible=False)  # on its way from the browser's storage and back, as JSON
+    kept = gr.Textbox(
+        label="History as JSON", visible=False
+    )  # on its way from the browser's storage and back
     with gr.Row(elem_id="chat-row"):
         with gr.Column(scale=6, min_width=320):
             chat = _chatbot()
