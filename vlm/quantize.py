@@ -449,9 +449,12 @@ def give_back() -> None:
         trim(0)
 
 
-def layers_of_one_input(module: nn.Module) -> list[list[nn.Module]]:
-    """The products of a module that will be joined, group by group."""
-    return [part.of_one_input() for part in _those_who(module, "of_one_input")]
+def empty_groups(module: nn.Module) -> list[list[nn.Module]]:
+    """A module's int8 layers without memory: those that will be joined together, each other one alone."""
+    groups = [part.of_one_input() for part in _those_who(module, "of_one_input")]
+    joined = {id(layer) for group in groups for layer in group}
+    alone = [[part] for part in module.modules() if isinstance(part, Int8Linear) and id(part) not in joined]
+    return groups + alone
 
 
 def _those_who(module: nn.Module, method: str) -> list[Any]:

@@ -14,9 +14,11 @@ from torch.nn import functional as F
 
 from vlm.config import VisionConfig
 from vlm.processor import bf16_is_faster
-from vlm.quantize import joined
+from vlm.quantize import give_back, joined
 from vlm.rows import in_blocks
 from vlm.wide_attention import MANY, attend_in_blocks
+
+OFTEN = 1  # layers after which freed memory is given back, in rounded models, which are there to save it
 
 
 class SiglipEmbeddings(nn.Module):
@@ -144,6 +146,13 @@ class SiglipEncoder(nn.Module):
         side = self.config.image_size
         assert pixels_NCHW.shape[1:] == (self.config.num_channels, side, side), pixels_NCHW.shape
         hidden_NPD = self.embeddings(pixels_NCHW)
-        for layer in self.encoder.layers:
+        for done, layer in enumerate(self.encoder.layers, start=1):
             hidden_NPD = layer(hidden_NPD)
+            if done % OFTEN == 0 and self._is_rounded and hidden_NPD.shape[1] >= MANY:
+                give_back()  # a large tower leaves 11 MB of holes a layer
         return self.post_layernorm(hidden_NPD)
+
+    @property
+    def _is_rounded(self) -> bool:
+        first = self.encoder.layers[0]
+        return isinstance(first, SiglipLayer) and first.self_attn.qkv_proj is not None

@@ -44,6 +44,7 @@ INDEX = "model.safetensors.index.json"
 PARTS = ("vision", "projector", "text")
 _DTYPES = ("F32", "F16", "BF16")
 _ROUNDED = ("I8", "U8")  # where a scale lies beside them
+_LARGE = 1 << 20  # bytes of a tensor after which memory is given back
 _SLICE_ROWS = 4096  # rows compared at once when a stored head is checked against the embedding
 
 
@@ -244,6 +245,8 @@ def _tensors(
             else from_rounded(place, tensor, scale, dtype, wanted[place.part])
         )
         states[place.part] |= entries
+        if dtype in FORMS and tensor.nbytes >= _LARGE:
+            give_back()  # what rounding took: a norm put there would keep the next one from using it again
     if dtype in FORMS:
         give_back()
     return states

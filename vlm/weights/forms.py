@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from vlm.errors import CheckpointError
 from vlm.int4 import GROUP, INT4, dequantised, divides, quantised4, swap_linears4
-from vlm.quantize import TURNED, lay_together, layers_of_one_input, let_go, quantised, swap_linears, turned
+from vlm.quantize import TURNED, empty_groups, lay_together, let_go, quantised, swap_linears, turned
 from vlm.weights.names import EMBEDDING, HEAD, Place
 
 Form = Literal["int8", "int4"]
@@ -41,9 +41,13 @@ def swap(modules: Mapping[str, nn.Module], form: Form) -> None:
 
 
 def lay_out(modules: Mapping[str, nn.Module]) -> None:
-    """Give the empty int8 layers that will be joined memory side by side, for a loader to write into."""
+    """Give the empty int8 layers memory for a loader to write into, those that will be joined side by side.
+
+    Before the first weight is rounded: weights that lie between what rounding takes for a while would keep
+    the C library from using that place again, a quarter of a 4B model's memory.
+    """
     for module in modules.values():
-        for layers in layers_of_one_input(module):
+        for layers in empty_groups(module):
             lay_together(layers)
 
 
