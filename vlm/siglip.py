@@ -18,8 +18,6 @@ from vlm.quantize import give_back, joined
 from vlm.rows import in_blocks
 from vlm.wide_attention import MANY, attend_in_blocks
 
-OFTEN = 1  # layers after which freed memory is given back, in rounded models, which are there to save it
-
 
 class SiglipEmbeddings(nn.Module):
     """Patches of pixels plus learned positions."""
@@ -146,10 +144,10 @@ class SiglipEncoder(nn.Module):
         side = self.config.image_size
         assert pixels_NCHW.shape[1:] == (self.config.num_channels, side, side), pixels_NCHW.shape
         hidden_NPD = self.embeddings(pixels_NCHW)
-        for done, layer in enumerate(self.encoder.layers, start=1):
+        for layer in self.encoder.layers:
             hidden_NPD = layer(hidden_NPD)
-            if done % OFTEN == 0 and self._is_rounded and hidden_NPD.shape[1] >= MANY:
-                give_back()  # a large tower leaves 11 MB of holes a layer
+            if self._is_rounded and hidden_NPD.shape[1] >= MANY:
+                give_back()  # 11 MB a layer; rounded models are there to save memory
         return self.post_layernorm(hidden_NPD)
 
     @property

@@ -1,11 +1,12 @@
 """Attention in blocks is attention."""
 
+import pytest
 import torch
 from torch.nn import functional as F
 
 from vlm.config import VisionConfig
 from vlm.quantize import to_int8
-from vlm.siglip import SiglipAttention
+from vlm.siglip import SiglipAttention, SiglipEncoder
 from vlm.wide_attention import MANY, attend_in_blocks
 
 
@@ -42,3 +43,21 @@ def test_int8_layers_of_many_patches_use_it(monkeypatch) -> None:
         assert error(layer(hidden), exact) < 0.05 and called == [(1, 2, MANY, 16)]
         layer(hidden[:, : MANY // 2])
     assert len(called) == 1
+
+
+def test_a_large_rounded_tower_gives_memory_back_layer_by_layer(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[None] = []
+    monkeypatch.setattr("vlm.siglip.give_back", lambda: given.append(None))
+    config = VisionConfig(
+        hidden_size=32, intermediate_size=64, num_hidden_layers=3, num_attention_heads=2,
+        image_size=32 * 14, patch_size=14,
+    )  # fmt: skip
+    assert config.patches_per_side**2 >= MANY
+    tower = SiglipEncoder(config).requires_grad_(False)
+    pixels = torch.zeros(1, 3, config.image_size, config.image_size)
+    with torch.inference_mode():
+        tower(pixels)
+        assert not given  # fp32 keeps what it will need again
+        to_int8(tower)
+        tower(pixels)
+    assert len(given) == config.num_hidden_layers
