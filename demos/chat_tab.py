@@ -62,9 +62,7 @@ class Chat(NamedTuple):
 def chat_tab(models: Models, page: gr.Blocks) -> Chat:
     """Lay the tab out and wire it."""
     talk = gr.State(None, time_to_live=3600)
-    kept = gr.Textbox(
-        label="History as JSON", visible=False
-    )  # on its way from the browser's storage and back
+    kept = gr.Textbox(label="History as JSON", visible=False)  # on its way to the browser's storage, or back
     with gr.Row(elem_id="chat-row"):
         with gr.Column(scale=6, min_width=320):
             chat = _chatbot()

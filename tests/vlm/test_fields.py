@@ -5,7 +5,7 @@ import math
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from vlm.answer import Answer, Timings, Usage
@@ -65,7 +65,6 @@ def leaves(data: Any) -> list[Any]:
     return [leaf for value in inner for leaf in leaves(value)] if inner else [data]
 
 
-@settings(suppress_health_check=[HealthCheck.too_slow])  # a machine may be busy
 @given(JSON, st.booleans(), st.sampled_from([None, 1]))
 def test_every_value_stands_where_its_span_says(data: Any, ascii_only: bool, indent: int | None) -> None:
     text = json.dumps(data, ensure_ascii=ascii_only, indent=indent)

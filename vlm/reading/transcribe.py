@@ -27,7 +27,7 @@ from vlm.reading.loops import SAID, loop_of
 from vlm.reading.record import Block, Box, Line, PageText
 from vlm.reading.sources import OpenedPage, SourcePage
 from vlm.reading.tiles import CHARACTERS, LETTER, Cut, Room, Tile, cut_out, lines_of, tiles_of
-from vlm.reading.upright import Turn, angle_of, turned
+from vlm.reading.upright import ON_ITS_SIDE, Turn, angle_of, turned, ways_up
 from vlm.sampling import Sampling
 
 TextLayerUse = Literal["auto", "never", "only"]
@@ -154,17 +154,17 @@ class PageReader:
         A page on its feet is stood on its head only where it then reads surely: what can't be read is
         answered upside down, too, and a loop says nothing about how a page lies.
         """
-        ways = (degrees, degrees + 180.0) if degrees < 45.0 else (degrees, degrees - 180.0)
+        on_its_side = degrees >= ON_ITS_SIDE
         surest = -1.0
-        for way in ways:
+        for way in ways_up(degrees) if on_its_side else (degrees, degrees + 180.0):
             page, turn = turned(image, way)
             tiles = self._tiles(page)
             probe = max(tiles, key=lambda tile: tile.letters)
             answer = self._try(cut_out(page, probe, self.room), probe, 0)
             sure = _sureness(answer)
-            if sure > surest and (way < 135.0 or sure >= OVERTURN):
+            if sure > surest and (way <= degrees or sure >= OVERTURN):
                 surest, best = sure, (page, turn, tiles, _Read(probe, answer))
-            if sure >= UNSURE and way < 45.0:
+            if sure >= UNSURE and not on_its_side:
                 break
         page, turn, tiles, read = best
         return list(self._read_tiles(page, tiles, read)), turn
@@ -207,11 +207,7 @@ class PageReader:
             yield from self._read_tile(page, half)
 
     def _try(self, cut: Cut, tile: Tile, number: int) -> Answer | None:
-        """One reading; None where it loops, runs over, or stays silent.
-
-        What repeats itself is a loop once it is longer than what is seen: pages repeat "0.00", too.
-        """
-        honest = SLACK * tile.letters + SAID
+        """One reading; None where it loops, runs over, or stays silent."""
         options = self.options
         temperature = options.temperatures[number]
         sampling = Sampling(temperature=temperature, top_p=0.95, seed=options.seed + number)
@@ -225,17 +221,18 @@ class PageReader:
             text += piece
             if len(text) - checked >= CHECKED:
                 checked = len(text)
-                if (len(text) > honest and loop_of(text)) or _runs_over(text, tile):
+                if _repeats(text, tile):
                     return None
         assert stream.answer is not None
-        loops = (len(text) > honest and loop_of(text)) or _runs_over(text, tile)
-        done = stream.answer.finish_reason == "stop" and not loops
+        done = stream.answer.finish_reason == "stop" and not _repeats(text, tile)
         return stream.answer if done and stream.answer.text.strip() not in SILENT else None
 
 
-def _runs_over(text: str, tile: Tile) -> bool:
-    """Whether it has far more lines than are seen, where lines are seen."""
-    return tile.letters > len(tile.lines) and text.count("\n") > OVER * len(tile.lines) + OVER
+def _repeats(text: str, tile: Tile) -> bool:
+    """Whether a text repeats itself beyond what is seen (pages repeat "0.00", too), or has far more lines."""
+    if tile.letters > len(tile.lines) and text.count("\n") > OVER * len(tile.lines) + OVER:
+        return True
+    return len(text) > SLACK * tile.letters + SAID and bool(loop_of(text))
 
 
 def _texts(answer: Answer) -> list[str]:

@@ -1,8 +1,7 @@
 """The mean of a model and of what further training made of it: often better than both (arXiv 2109.01903).
 
-After 100 minutes of a run that began with mini's shipped weights, its rates still high, the loss on
-validation pages was 0.375; that of the shipped weights was 0.297, and that of three quarters of these and one
-quarter of the new 0.283.
+Of mini's last run, which began with the weights shipped until then, ``vlm train blend`` printed: loss of the
+answers about validation pages 0.270 before, 0.288 after, and 0.245 of half of each.
 """
 
 from __future__ import annotations

@@ -25,17 +25,9 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.data import DataLoader, IterableDataset
 
 from vlm.config import VisionConfig
-from vlm.processor import bf16_is_faster
 from vlm.siglip import SiglipEncoder
 from vlm.training.fonts import Split
-from vlm.training.loop import (
-    Loop,
-    RunLog,
-    load_optimizers,
-    load_state,
-    optimizers,
-    save_state,
-)
+from vlm.training.loop import Loop, RunLog, load_optimizers, load_state, optimizers, save_state
 from vlm.training.page import Glyph, Mark
 from vlm.training.render import PageSampler, PageStyle
 from vlm.training.shape_forms import FORMS
@@ -265,7 +257,7 @@ class EncoderStage:
     contrast_weight: float = 0.2
     seed: int = 1
     resume: Path | None = None  # an encoder.pt of full resolution
-    bf16: bool | None = None  # None: measured
+    bf16: bool | None = None  # as in ``Loop``
     check_pages: int = 128
 
 
@@ -349,7 +341,8 @@ def _train_at(
         save_state(stage.out / phase.file, states | {"optimizers": optimizer_states, "step": step})
 
     weights = {"dense": 1.0, "contrast": stage.contrast_weight}
-    bf16 = bf16_is_faster() if stage.bf16 is None else stage.bf16
-    loop: Loop[list[Tensor]] = Loop(groups, weights, phase.minutes, log, bf16, lambda _: stage.batch, step)
+    loop: Loop[list[Tensor]] = Loop(
+        groups, weights, phase.minutes, log, stage.bf16, lambda _: stage.batch, step
+    )
     with sdpa_kernel(SDPBackend.MATH):  # whose backward takes half the time of the fused kernel's here
         loop.run(batches, losses, lambda: losses(check), save)

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.optim import AdamW, Muon
 
 from vlm.errors import UsageError
+from vlm.processor import bf16_is_faster
 
 
 def optimizers(
@@ -121,10 +122,13 @@ class Loop(Generic[BatchT]):
     weights: Mapping[str, float]  # of each loss in the total; what is not named is only logged
     minutes: float
     log: RunLog
-    bf16: bool  # multiply in bfloat16
+    bf16: bool | None  # multiply in bfloat16; None: where that is measured to be faster
     size: Callable[[BatchT], int]  # examples of a batch
     step: int = 0
     started: float = field(default_factory=time.monotonic)
+
+    def __post_init__(self) -> None:
+        self._in_bf16 = bf16_is_faster() if self.bf16 is None else self.bf16
 
     @property
     def done(self) -> float:
@@ -180,4 +184,4 @@ class Loop(Generic[BatchT]):
         return {name: value.item() for name, value in found.items()}
 
     def _autocast(self) -> torch.autocast:
-        return torch.autocast("cpu", torch.bfloat16, enabled=self.bf16)
+        return torch.autocast("cpu", torch.bfloat16, enabled=self._in_bf16)

@@ -26,19 +26,11 @@ from vlm.evidence import default_heads
 from vlm.gemma import GemmaDecoder
 from vlm.layers import DecoderLayer, LayerInputs
 from vlm.masks import Queries
-from vlm.processor import bf16_is_faster
 from vlm.rope import rotate
 from vlm.training.averaged import HORIZON, RunningMean, State
 from vlm.training.encoder import EncoderHeads, as_pixels
 from vlm.training.examples import IGNORED, LAYOUTS, Batch, BatchMaker, Layout, ReaderBatches
-from vlm.training.loop import (
-    Loop,
-    RunLog,
-    load_optimizers,
-    load_state,
-    optimizers,
-    save_state,
-)
+from vlm.training.loop import Loop, RunLog, load_optimizers, load_state, optimizers, save_state
 from vlm.training.replay import with_replays
 from vlm.training.scenes import Scenes
 
@@ -96,7 +88,7 @@ class ReaderStage:
     guide_weight: float = 0.3
     contrast_weight: float = 0.1
     seed: int = 2
-    bf16: bool | None = None  # None: measured
+    bf16: bool | None = None  # as in ``Loop``
     layouts: tuple[Layout, ...] = field(default=LAYOUTS)
     check_pages: int = 96
 
@@ -252,8 +244,7 @@ def train_reader(stage: ReaderStage) -> Reader:
         with mean.shown():
             return reader.losses(check)
 
-    bf16 = bf16_is_faster() if stage.bf16 is None else stage.bf16
-    loop: Loop[Batch] = Loop(groups, weights, stage.minutes, log, bf16, _size, step)
+    loop: Loop[Batch] = Loop(groups, weights, stage.minutes, log, stage.bf16, _size, step)
 
     def losses(batch: Batch) -> dict[str, Tensor]:
         decoder.requires_grad_(loop.done >= stage.projector_share)

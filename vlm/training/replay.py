@@ -19,7 +19,7 @@ from torch import Tensor
 from vlm.training.encoder import CLASSES
 from vlm.training.examples import Batch
 
-KEPT = 256  # batches: about ten minutes of training, 0.6 GB at 16 windows of 224 pixels
+KEPT = 256  # batches: about a quarter of an hour of training, 0.6 GB at 16 windows of 224 pixels
 LIGHT = 0.125  # most by which a window is made lighter or darker, of the whole range
 CONTRAST = (0.6, 1.2)  # a window's contrast is changed by
 GRAIN = 6.0  # standard deviation of the noise at most, in grey levels

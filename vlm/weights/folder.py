@@ -247,8 +247,6 @@ def _tensors(
         states[place.part] |= entries
         if dtype in FORMS and tensor.nbytes >= _LARGE:
             give_back()  # what rounding took: a norm put there would keep the next one from using it again
-    if dtype in FORMS:
-        give_back()
     return states
 
 
