@@ -26,8 +26,8 @@ from vlm.prompt import ImagePart, Turn, plan_chat
 from vlm.tokenizer import GemmaTokenizer
 from vlm.training.encoder import IGNORED_SLOT, LARGEST, SMALLEST, slot_classes, text_classes
 from vlm.training.fonts import Split
-from vlm.training.page import ABSENT, Fact, Glyph, Mark, Page
-from vlm.training.questions import Decoys, Question, talk_about, talk_about_two
+from vlm.training.page import ABSENT, Fact, Glyph, Mark, Page, Question
+from vlm.training.questions import Decoys, talk_about, talk_about_two
 from vlm.training.scenes import Scene, Scenes
 
 IGNORED = -100
@@ -71,14 +71,14 @@ class Layout:
 # More windows an example cost more, so their batches are smaller. Sixteen windows a step learn more in the
 # same time than thirty-two: every window holds a hundred characters to learn from.
 LAYOUTS = (
-    Layout(0.70, 1, 16),
+    Layout(0.64, 1, 16),
     Layout(0.08, 1, 8, images=2),
-    Layout(0.09, 3, 6),
-    Layout(0.03, 4, 5),
-    Layout(0.04, 5, 4),
+    Layout(0.11, 3, 6),
+    Layout(0.04, 4, 5),
+    Layout(0.05, 5, 4),
     Layout(0.02, 7, 3),
-    Layout(0.03, 10, 2),
-    Layout(0.01, 13, 2),
+    Layout(0.04, 10, 2),
+    Layout(0.02, 13, 2),
 )
 
 

@@ -59,3 +59,25 @@ class Page:
     glyphs: tuple[Glyph, ...]  # of the lines, in reading order, interior spaces included
     facts: tuple[Fact, ...] = ()
     marks: tuple[Mark, ...] = ()
+
+
+@dataclass(frozen=True)
+class Question:
+    """A question, its answer, and the glyph each character of the answer was read from.
+
+    Attributes:
+        sources: one a character of the answer; None: not read from a place.
+        image: which of the images the sources and marks lie in.
+        seen: what is looked at where the answer is not read: shapes, the word that is asked for.
+    """
+
+    text: str
+    answer: str
+    sources: tuple[Glyph | None, ...]
+    image: int = 0
+    seen: tuple[Mark, ...] = ()
+
+    @property
+    def is_read(self) -> bool:
+        """Whether the answer stands on the page letter by letter."""
+        return any(glyph is not None for glyph in self.sources)

@@ -6,12 +6,13 @@ import random
 import string
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import pairwise
 from statistics import fmean
 from typing import Any
 
-from vlm.training.page import ABSENT, Fact, Glyph, Mark, Page
+from vlm.training.fields_asked import fields_question
+from vlm.training.page import ABSENT, Fact, Glyph, Mark, Page, Question
 from vlm.training.wordings import (
     ABSENT_KEYS,
     ANSWERS_TOO,
@@ -30,29 +31,8 @@ from vlm.training.wordings import (
 NAMED = ("price", "quantity", "field")  # questions that name the thing they are asked of
 LONGEST = 180  # characters of an answer: a longer page is asked for its lines and facts
 READ_ALL = 0.6  # share of conversations with a transcription, which teaches most a page
+AS_JSON = 0.15  # share of the documents' conversations that are one question for several fields as JSON
 FIRST, SECOND = "The first image.", "The second image."
-
-
-@dataclass(frozen=True)
-class Question:
-    """A question, its answer, and the glyph each character of the answer was read from.
-
-    Attributes:
-        sources: one a character of the answer; None: not read from a place.
-        image: which of the images the sources and marks lie in.
-        seen: what is looked at where the answer is not read: shapes, the word that is asked for.
-    """
-
-    text: str
-    answer: str
-    sources: tuple[Glyph | None, ...]
-    image: int = 0
-    seen: tuple[Mark, ...] = ()
-
-    @property
-    def is_read(self) -> bool:
-        """Whether the answer stands on the page letter by letter."""
-        return any(glyph is not None for glyph in self.sources)
 
 
 class Decoys(Sequence[str]):
@@ -94,6 +74,8 @@ def talk_about(page: Page, rng: random.Random, decoys: Sequence[str], turns: int
         decoys: words to ask for that mostly are not on the page.
         turns: the most questions; fewer where the page has no more to ask.
     """
+    if not _is_chart(page) and rng.random() < AS_JSON and (asked := _fields(page, rng)) is not None:
+        return [asked]
     questions: list[Question] = []
     whole = None
     if page.lines and rng.random() < READ_ALL and not _is_chart(page):
@@ -296,9 +278,25 @@ def absent_question(page: Page, rng: random.Random, decoys: Sequence[str]) -> Qu
         asked = decoys.subject(key, rng) or asked
     if any(fact.key == key and fact.subject == asked for fact in page.facts):
         return None
-    if not asked and any(fact.key in ANSWERS_TOO.get(key, ()) for fact in page.facts):
+    if not asked and _tells_like(page, key):
         return None
-    telling = asked.lower() if asked else key.split("_")[0]
-    if telling in said:
+    if (asked.lower() or key.split("_")[0]) in said:
         return None
     return _said(worded(rng.choice(WORDINGS[key]), asked), ABSENT)
+
+
+def _tells_like(page: Page, key: str) -> bool:
+    """Whether the page tells something that also answers a question on this."""
+    return any(fact.key in ANSWERS_TOO.get(key, ()) for fact in page.facts)
+
+
+def _fields(page: Page, rng: random.Random) -> Question | None:
+    """Ask for several fields as JSON, some of which the page does not tell; None where it tells too few."""
+    said = " ".join(page.lines).lower()
+    told = {fact.key for fact in page.facts}
+    missing = [
+        key
+        for key in ABSENT_KEYS
+        if key not in (*NAMED, *told) and not _tells_like(page, key) and key.split("_")[0] not in said
+    ]
+    return fields_question(page, _unambiguous(page), missing, rng, LONGEST)

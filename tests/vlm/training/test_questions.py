@@ -7,12 +7,11 @@ import random
 import pytest
 from PIL import Image
 
-from vlm.training.page import ABSENT, Fact, Glyph, Mark, Page
+from vlm.training.page import ABSENT, Fact, Glyph, Mark, Page, Question
 from vlm.training.questions import (
     FIRST,
     LONGEST,
     SECOND,
-    Question,
     _alike,
     absent_question,
     fact_question,
