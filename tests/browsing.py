@@ -26,6 +26,7 @@ QUIET = [
     "--disable-component-update",
     "--disable-sync",
     "--no-first-run",
+    "--use-fake-device-for-media-stream",  # a camera that shows a moving figure
 ]
 PATIENCE = 120_000  # milliseconds; a busy machine is slow, not broken
 DESK = {"width": 1280, "height": 800}
@@ -140,7 +141,7 @@ def opened(
 ) -> Iterator[Opened]:
     """The app in a browser profile of its own."""
     context = browser.new_context(viewport=size or DESK, color_scheme=scheme)
-    context.grant_permissions(["clipboard-read", "clipboard-write"], origin=url.rstrip("/"))
+    context.grant_permissions(["clipboard-read", "clipboard-write", "camera"], origin=url.rstrip("/"))
     page = context.new_page()
     page.set_default_timeout(PATIENCE)
     watched = Opened(page)

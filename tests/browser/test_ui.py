@@ -81,6 +81,20 @@ def test_a_picture_can_be_pasted_or_dropped(chat: Opened, handed: str) -> None:
     chat.clean()
 
 
+def test_a_picture_can_be_taken(chat: Opened) -> None:
+    page = chat.page
+    page.get_by_role("button", name="Camera").click()
+    page.locator("#camera").get_by_text("Webcam").click()
+    page.get_by_role("button", name="capture photo").click()
+    page.locator("#question .thumbnail-item img").wait_for()
+    page.locator("#camera").get_by_text("Webcam").wait_for()  # ready for the next one
+    chat.type("What is this?")
+    chat.send()
+    chat.answered()
+    assert chat.answers == [SAYS] and page.locator("#chat .user img").count() == 1
+    chat.clean()
+
+
 def test_another_model_can_be_chosen(chat: Opened) -> None:
     chat.page.get_by_role("button", name="Settings").click()
     chat.page.locator("#model input").click()
