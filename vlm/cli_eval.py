@@ -6,6 +6,7 @@ import json
 import math
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -14,10 +15,11 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 from vlm.cli_common import SeedOption, SplitName, progress, with_extra
-from vlm.cli_model import Wanted
+from vlm.cli_model import Wanted, asked_by
 from vlm.cli_options import ApiKeyOption, NamedModelOption, UrlOption
 
 if TYPE_CHECKING:
+    from vlm.asking import Model
     from vlm.evaluation.compare import Case, Outcome
     from vlm.evaluation.folder import Item
     from vlm.evaluation.scores import Score
@@ -51,6 +53,10 @@ _PolicyOption = Annotated[
 ]
 _ReportOption = Annotated[Path | None, typer.Option(help="HTML file to write, with a picture of each case.")]
 
+_AtOnceOption = Annotated[
+    int, typer.Option(min=1, max=256, help="With --data: cases asked at the same time, each a little slower.")
+]
+
 
 class _Wear(StrEnum):
     none = "none"
@@ -71,6 +77,7 @@ def reading(
     data: _DataOption = None,
     policy: _PolicyOption = None,
     report: _ReportOption = None,
+    at_once: _AtOnceOption = 1,
     against: Annotated[
         str | None, typer.Option(help="With --data: tesseract, for rows of its own in the table.")
     ] = None,
@@ -81,10 +88,10 @@ def reading(
     """
     wanted = Wanted(model, url, api_key)
     if data is None:
-        _only_with_data({"--policy": policy, "--report": report, "--against": against})
+        _only_with_data({"--policy": policy, "--report": report, "--against": against, **_many(at_once)})
         return _evaluate("READING", _Asked(wanted, limit or 500, split.value, task, seed, show, as_json))
     _only_without_data(task, show)
-    _compare_readings(_Run(data, wanted, policy or ["adaptive"], limit, as_json, report), against)
+    _compare_readings(_Run(data, wanted, policy or ["adaptive"], limit, as_json, report, at_once), against)
 
 
 @eval_app.command()
@@ -101,6 +108,7 @@ def docvqa(
     data: _DataOption = None,
     policy: _PolicyOption = None,
     report: _ReportOption = None,
+    at_once: _AtOnceOption = 1,
     suffix: Annotated[
         str, typer.Option(help="With --data: put after every question, as in 'Answer in a few words.'")
     ] = "",
@@ -111,17 +119,18 @@ def docvqa(
     """
     wanted = Wanted(model, url, api_key)
     if data is None:
-        _only_with_data({"--policy": policy, "--report": report, "--suffix": suffix})
+        _only_with_data({"--policy": policy, "--report": report, "--suffix": suffix, **_many(at_once)})
         return _evaluate("DOCVQA", _Asked(wanted, limit or 300, split.value, task, seed, show, as_json))
     _only_without_data(task, show)
     with with_extra("eval"):
         from vlm.evaluation import table
         from vlm.evaluation.compare import Asking
 
-    asked = _Run(data, wanted, policy or list(_ALL), limit, as_json, report)
+    asked = _Run(data, wanted, policy or list(_ALL), limit, as_json, report, at_once)
     items = asked.items(Asking.fits, "questions with answers", lambda items: items)
-    case = Asking(wanted.load(), suffix)
-    asked.finish(asked.outcomes("asking", case, items), table.DOCVQA)
+    with asked.model() as vlm:
+        found = asked.outcomes("asking", Asking(vlm, suffix), items)
+    asked.finish(found, table.DOCVQA)
 
 
 @eval_app.command()
@@ -134,6 +143,7 @@ def fields(
     limit: _KindLimitOption = None,
     as_json: _JsonOption = False,
     report: _ReportOption = None,
+    at_once: _AtOnceOption = 1,
 ) -> None:
     """Ask for the fields of each document as JSON of their schema; print F1 over keys and values."""
     with with_extra("eval"):
@@ -142,10 +152,11 @@ def fields(
         from vlm.evaluation.folder import one_per_image
 
     wanted = Wanted(model, url, api_key)
-    asked = _Run(data, wanted, policy or ["adaptive"], limit, as_json, report)
+    asked = _Run(data, wanted, policy or ["adaptive"], limit, as_json, report, at_once)
     items = asked.items(Filling.fits, "fields", one_per_image)
-    case = Filling(Constrained(wanted.load()))
-    asked.finish(asked.outcomes("asking", case, items), table.FIELDS)
+    with asked.model() as vlm:
+        found = asked.outcomes("asking", Filling(Constrained(vlm)), items)
+    asked.finish(found, table.FIELDS)
 
 
 @eval_app.command()
@@ -250,6 +261,13 @@ class _Run:
     limit: int | None
     as_json: bool
     report: Path | None
+    at_once: int = 1
+
+    @contextmanager
+    def model(self) -> Iterator[Model]:
+        """The model, which may be asked ``at_once``."""
+        with asked_by(self.wanted.load(), self.at_once) as vlm:
+            yield vlm
 
     def items(
         self,
@@ -288,7 +306,7 @@ class _Run:
 
         names = known_policies(self.policies) if policies is None else policies
         with progress(title, len(items) * len(names)) as advance:
-            return run(case, items, names, advance)
+            return run(case, items, names, advance, self.at_once)
 
     def finish(self, found: Sequence[Outcome], figures: Mapping[str, Figure]) -> None:
         """Print the table and write the report."""
@@ -328,11 +346,16 @@ def _compare_readings(asked: _Run, against: str | None) -> None:
             raise UsageError(f"unknown reader {against!r}: {NAME} is the one to compare with")
         find_tesseract()
     items = asked.items(Reading.fits, "transcriptions", one_per_image)
-    case = Reading(page_reader(asked.wanted.load()))
-    found = asked.outcomes("reading", case, items)
+    with asked.model() as vlm:
+        found = asked.outcomes("reading", Reading(page_reader(vlm)), items)
     if against is not None:
         found += asked.outcomes(against, Reading(read_with_tesseract), items, (against,))
     asked.finish(found, table.READING)
+
+
+def _many(at_once: int) -> dict[str, object]:
+    """The option where it was given: what is generated is asked as many at once as the model can."""
+    return {"--at-once": at_once > 1}
 
 
 def _only_with_data(given: Mapping[str, object]) -> None:

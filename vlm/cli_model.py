@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from threading import Event
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from vlm.cli_options import MINI
@@ -145,3 +146,24 @@ def _watched(load: Callable[[], _M], status: Status, doing: str) -> _M:
     except BaseException:
         status.clear()
         raise
+
+
+@contextmanager
+def asked_by(vlm: Model, at_once: int) -> Iterator[Model]:
+    """The model for so many threads, which are told to give up when the block ends, however it does."""
+    from vlm.parallel import wait_for_calls
+    from vlm.scheduler import SharedEngine
+    from vlm.session import VLM
+
+    if at_once == 1 or not isinstance(vlm, VLM):  # one on a server may be asked by any number
+        yield vlm
+        return
+    given_up = Event()
+    shared = vlm.shared(at_once)
+    try:
+        yield shared.until(given_up)
+    finally:
+        given_up.set()
+        if isinstance(shared.engine, SharedEngine):
+            shared.engine.close()
+        wait_for_calls()

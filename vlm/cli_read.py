@@ -6,6 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
@@ -15,7 +16,7 @@ import typer
 
 from vlm.cli_common import INTERRUPTED
 from vlm.cli_constraint import SchemaOption, constraint_of
-from vlm.cli_model import Wanted
+from vlm.cli_model import Wanted, asked_by
 from vlm.cli_options import ApiKeyOption, DeviceOption, DtypeOption, NamedModelOption, UrlOption
 
 if TYPE_CHECKING:
@@ -75,6 +76,9 @@ def read(
         int | None, typer.Option(min=1, help="Windows a prompt at most; a page is read in several prompts.")
     ] = None,
     max_tokens: Annotated[int | None, typer.Option(min=1, help="Length of a window's text at most.")] = None,
+    at_once: Annotated[
+        int, typer.Option(min=1, max=256, help="Pages read at the same time; the output keeps their order.")
+    ] = 1,
     dtype: DtypeOption = "auto",
     device: DeviceOption = "auto",
     offline: Annotated[bool, typer.Option("--offline", help="Use only what was downloaded before.")] = False,
@@ -101,15 +105,15 @@ def read(
     lasting = _lasting(inputs)
     if lasting:
         list_pages(lasting, sources)  # before anything slow: is it all there?
-    with _Bar() as bar:
+    with _Bar() as bar, ExitStack() as stack:
         wanted = Wanted(model, url, api_key, dtype, device, offline)
         bar.say(f"asking {url}" if url else f"loading {wanted.name}")
-        vlm = wanted.load()
+        vlm = stack.enter_context(asked_by(wanted.load(), at_once))
         sources = replace(sources, window_size=vlm.window_size)
         if bar.shown and lasting == inputs:
             bar.expect(sum(1 for _ in list_pages(inputs, sources)))
-        read_page = _page_reader(vlm, options, constraint, bar)
-        task = _Task(list_pages(inputs, sources), read_page, max_error_rate, bar)
+        read_page = _page_reader(vlm, options, constraint, bar if at_once == 1 else None)
+        task = _Task(list_pages(inputs, sources), read_page, max_error_rate, at_once, bar)
         if target.folder is not None:
             settings = {"model": vlm.name if url else wanted.name, "dtype": dtype, "dpi": dpi} | chosen
             if constraint is not None:
@@ -123,7 +127,7 @@ def read(
 
 
 def _page_reader(
-    vlm: Model, options: ReadOptions, constraint: Constraint | None, bar: _Bar
+    vlm: Model, options: ReadOptions, constraint: Constraint | None, bar: _Bar | None
 ) -> Callable[[SourcePage], PageText]:
     """What reads a page: its text, or the fields of a schema."""
     if constraint is not None:
@@ -133,7 +137,7 @@ def _page_reader(
     from vlm.reading.transcribe import PageReader
 
     reader = PageReader(vlm, options)
-    reader.on_tile = bar.tile
+    reader.on_tile = None if bar is None else bar.tile
     return reader.read
 
 
@@ -168,6 +172,7 @@ class _Task:
     sources: Iterable[SourcePage]
     read: Callable[[SourcePage], PageText]
     max_error_rate: float
+    at_once: int
     bar: _Bar
 
 
@@ -224,12 +229,14 @@ def _into_folder(
         f".{target.form}",
         begin="retry failed" if retry_failed else "resume" if resume else "new",
         max_error_rate=task.max_error_rate,
+        at_once=task.at_once,
     )
     return run_job(task.sources, task.read, settings, task.bar.at)
 
 
 def _into_one(task: _Task, target: _Target, title: str) -> JobSummary:
     """Read everything into one document, each page written before the next is read."""
+    from vlm.parallel import in_order
     from vlm.reading.atomic import replacing, told
     from vlm.reading.jobs import JobSummary
     from vlm.reading.output import writer
@@ -237,17 +244,21 @@ def _into_one(task: _Task, target: _Target, title: str) -> JobSummary:
     write = writer(target.form)
     summary = JobSummary()
 
-    def pages() -> Iterator[tuple[SourcePage, PageText]]:
-        nonlocal summary
+    def sources() -> Iterator[SourcePage]:
         for source in task.sources:
             task.bar.at(source, summary)
-            page = task.read(source)
-            summary = summary.after(page)
-            task.bar.clear()  # the page comes to the same terminal
-            yield source, page
-            if summary.too_many_failed(task.max_error_rate):
-                summary = replace(summary, stopped="error rate")
-                return
+            yield source
+
+    def pages() -> Iterator[tuple[SourcePage, PageText]]:
+        nonlocal summary
+        with closing(in_order(sources(), task.read, task.at_once)) as read:
+            for source, page in read:
+                summary = summary.after(page)
+                task.bar.clear()  # the page comes to the same terminal
+                yield source, page
+                if summary.too_many_failed(task.max_error_rate):
+                    summary = replace(summary, stopped="error rate")
+                    return
 
     if target.file is None:
         sys.stdout.flush()

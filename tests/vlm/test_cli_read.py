@@ -51,7 +51,8 @@ class NameReader:
             source.open()
         except ImageError as error:
             return page(**where, source="failed", error=str(error))
-        self.on_tile(0, 2)
+        if self.on_tile is not None:
+            self.on_tile(0, 2)
         return page(f"{Path(source.file).name} p{source.number}", **where)
 
 
@@ -97,6 +98,11 @@ def test_prints_markdown(run: Run, scans: Path) -> None:
 def test_prints_pages_of_many_files_in_order(run: Run, scans: Path) -> None:
     ran = run(scans, "--to", "txt")
     assert ran == Ran(0, "\f".join(f"{at}\n" for at in ("a.png p1", "b.png p1", *tiff(1, 2, 3))), "")
+
+
+def test_several_pages_at_once_come_in_the_same_order(run: Run, scans: Path) -> None:
+    one = run(scans)
+    assert run(scans, "--at-once", 3) == one and one.code == 0
 
 
 def tiff(*pages: int) -> list[str]:

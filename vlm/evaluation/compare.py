@@ -11,7 +11,9 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -20,11 +22,12 @@ from PIL import Image
 from pan_and_scan import ImageError, Window, named_policy, windows_of
 from vlm.answer import Answer
 from vlm.asking import Model
-from vlm.errors import VlmError
+from vlm.errors import OutageError, VlmError
 from vlm.evaluation import metrics
 from vlm.evaluation.folder import Item
 from vlm.evaluation.metrics import Box, Fields
 from vlm.options import Options
+from vlm.parallel import in_order
 
 MAX_TOKENS = 260  # of an answer, as in ``scores``
 
@@ -73,7 +76,11 @@ Case = Callable[[Item, str], Outcome]
 
 
 def run(
-    case: Case, items: Sequence[Item], policies: Sequence[str], on_case: Callable[[], None] | None = None
+    case: Case,
+    items: Sequence[Item],
+    policies: Sequence[str],
+    on_case: Callable[[], None] | None = None,
+    at_once: int = 1,
 ) -> list[Outcome]:
     """Run every item under every policy.
 
@@ -82,16 +89,23 @@ def run(
         items: what to run.
         policies: names, in the order of the table.
         on_case: called after each case.
+        at_once: cases under way at the same time, by which the seconds of each become more.
     """
+
+    def outcome(asked: tuple[Item, str]) -> Outcome:
+        item, policy = asked
+        try:
+            return case(item, policy)
+        except OutageError:  # no case's fault, and every later one would fail as well
+            raise
+        except (VlmError, ImageError) as error:
+            nothing = dict.fromkeys(("exact", "anls", "valid", item.measure), 0.0)
+            return Outcome(item, policy, scores=nothing, error=str(error))
+
     outcomes: list[Outcome] = []
-    for item in items:
-        for policy in policies:
-            try:
-                outcome = case(item, policy)
-            except (VlmError, ImageError) as error:
-                nothing = dict.fromkeys(("exact", "anls", "valid", item.measure), 0.0)
-                outcome = Outcome(item, policy, scores=nothing, error=str(error))
-            outcomes.append(outcome)
+    with closing(in_order(product(items, policies), outcome, at_once)) as found:
+        for _, one in found:
+            outcomes.append(one)
             if on_case is not None:
                 on_case()
     return outcomes

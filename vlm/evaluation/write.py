@@ -23,8 +23,8 @@ from vlm.evaluation.folder import CHARTS, QUESTIONS
 from vlm.evaluation.kinds import KINDS, pages
 from vlm.evaluation.phone import JPEG_QUALITY, photographed
 from vlm.training.fonts import Split
-from vlm.training.page import Page
-from vlm.training.questions import Question, fact_question
+from vlm.training.page import Page, Question
+from vlm.training.questions import fact_question
 from vlm.training.wordings import ABSENT_KEYS, ANSWERS_TOO
 
 Wear = Literal["none", "phone"]

@@ -11,8 +11,8 @@ A job lives in its output folder, beside the documents it makes::
 
 That a page is done is nothing but that its file is there (``atomic.py``: whole or not at all) and was
 made of the same bytes. There is no second record that could disagree after a kill, and none that grows
-in memory: what is held is one page and the names of the files so far. ``read`` retries; here a page
-that failed is kept as failed until another try is asked for.
+in memory: what is held is the pages under way and the names of the files so far. ``read`` retries; here
+a page that failed is kept as failed until another try is asked for.
 """
 
 from __future__ import annotations
@@ -22,8 +22,9 @@ import itertools
 import json
 import os
 import re
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -31,6 +32,7 @@ from typing import TYPE_CHECKING, Literal
 import filelock
 
 from vlm.errors import UsageError, printable
+from vlm.parallel import in_order
 from vlm.reading.atomic import replacing, told
 from vlm.reading.output import Write, page_from_json, page_to_json
 from vlm.reading.record import PageText
@@ -55,6 +57,7 @@ class JobSettings:
         suffix: of the documents, with its dot.
         begin: whether a job may be there already, and whether its failed pages are tried again.
         max_error_rate: share of failed pages above which the job stops.
+        at_once: pages read at the same time; each is kept as soon as it was read.
     """
 
     out: Path
@@ -63,6 +66,7 @@ class JobSettings:
     suffix: str
     begin: Literal["new", "resume", "retry failed"] = "new"
     max_error_rate: float = 0.2
+    at_once: int = 1
 
 
 @dataclass(frozen=True)
@@ -102,7 +106,7 @@ def run_job(
         pages: lazily; those of a file follow one another.
         read: reads one; a page that can't be read comes back as failed.
         settings: where and how.
-        progress: told of each page before it is read or skipped.
+        progress: told of each page before it is read or skipped, with what was done by then.
 
     Returns:
         What was done; ``stopped`` says whether there is more to do.
@@ -121,6 +125,8 @@ def run_job(
             return replace(job.summary, stopped="interrupted")
         except _TooManyFailed:
             return replace(job.summary, stopped="error rate")
+        finally:
+            job.end()
         return job.summary
 
 
@@ -136,7 +142,14 @@ class _Job:
     ) -> None:
         self._store, self._read, self._settings, self._progress = store, read, settings, progress
         self._names = _Names(settings.suffix)
+        self._saving = threading.Lock()
+        self._ended = False
         self.summary = JobSummary()
+
+    def end(self) -> None:
+        """Let pages that are being written come to their end; those still being read are dropped."""
+        with self._saving:
+            self._ended = True
 
     def run(self, pages: Iterable[SourcePage]) -> None:
         """Read the pages; the manifest appears when all of them were seen."""
@@ -152,6 +165,23 @@ class _Job:
 
     def _read_all(self, pages: Iterable[SourcePage]) -> Iterator[dict[str, object]]:
         """Read each page, make each document; the manifest's lines."""
+        read = in_order(self._wanted(pages), lambda wanted: self._fetched(wanted[1]), self._settings.at_once)
+        with closing(read):
+            for name, group in itertools.groupby(read, key=lambda done: done[0][0]):
+                sources: list[SourcePage] = []
+                made_of = hashlib.sha256()
+                for (_, source), (page, kept) in group:
+                    if not sources:
+                        head = f"{self._settings.suffix}\n{source.file}\n"
+                        made_of.update(head.encode(errors="surrogatepass"))
+                    self._count(page, kept)
+                    sources.append(source)
+                    made_of.update(_dumped(page_to_json(page)))
+                    yield _manifest_line(page) | {"page_file": self._store.name_of(source)}
+                self._document(name, sources, made_of.hexdigest())
+
+    def _wanted(self, pages: Iterable[SourcePage]) -> Iterator[tuple[str, SourcePage]]:
+        """Each page once, with the name of its document."""
         for file, group in itertools.groupby(pages, key=lambda source: source.file):
             if self._store.made(file):  # OUT lies among the inputs
                 continue
@@ -159,37 +189,39 @@ class _Job:
             if name is None:  # named twice
                 continue
             self._store.check_free(name)
-            sources: dict[int, SourcePage] = {}
-            made_of = hashlib.sha256(f"{self._settings.suffix}\n{file}\n".encode(errors="surrogatepass"))
+            numbers: set[int] = set()
             for source in group:
-                if source.number in sources:
-                    continue
-                page = self._page(source)
-                sources[source.number] = source
-                made_of.update(_dumped(page_to_json(page)))
-                yield _manifest_line(page) | {"page_file": self._store.name_of(source)}
-            self._document(name, tuple(sources.values()), made_of.hexdigest())
+                if source.number not in numbers:
+                    numbers.add(source.number)
+                    self._progress(source, self.summary)
+                    yield name, source
 
-    def _page(self, source: SourcePage) -> PageText:
-        """A page, from its file if an earlier run read the same bytes."""
-        self._progress(source, self.summary)
+    def _fetched(self, source: SourcePage) -> tuple[PageText, bool]:
+        """A page, and whether it is of an earlier run that read the same bytes."""
         kept = self._store.load(source)
         again = self._settings.begin == "retry failed"
         if kept is not None and not (kept.source == "failed" and again):
-            failed = self.summary.kept_failed + (kept.source == "failed")
-            self.summary = replace(self.summary, kept=self.summary.kept + 1, kept_failed=failed)
-            return kept
+            return kept, True
         page = replace(self._read(source), file=source.file, number=source.number, sha256=source.sha256)
         page = page_from_json(page_to_json(page))  # rounded, as the next run will find it
-        try:
-            self._store.save(source, page)
-        except KeyboardInterrupt:  # the page took minutes, its file takes no time
-            self._store.save(source, page)
-            raise
+        with self._saving:
+            if self._ended:  # the folder may be another process's by now
+                return page, False
+            try:
+                self._store.save(source, page)
+            except KeyboardInterrupt:  # the page took minutes, its file takes no time
+                self._store.save(source, page)
+                raise
+        return page, False
+
+    def _count(self, page: PageText, kept: bool) -> None:
+        if kept:
+            failed = self.summary.kept_failed + (page.source == "failed")
+            self.summary = replace(self.summary, kept=self.summary.kept + 1, kept_failed=failed)
+            return
         self.summary = self.summary.after(page)
         if self.summary.too_many_failed(self._settings.max_error_rate):
             raise _TooManyFailed
-        return page
 
     def _document(self, name: str, sources: Sequence[SourcePage], made_of: str) -> None:
         """Make a file's document from its pages' files, if it isn't there as it would become."""

@@ -12,6 +12,7 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 import weakref
 from collections import Counter
@@ -91,6 +92,26 @@ def test_a_job_writes_pages_documents_and_a_manifest(job: Job, out: Path) -> Non
 def test_documents_of_every_form(job: Job, out: Path, form: str) -> None:
     job(write=writer(form), suffix=f".{form}")
     assert (out / f"scan.pdf.{form}").stat().st_size > 0
+
+
+def test_pages_read_at_the_same_time_leave_the_same_files(job: Job, out: Path, tmp_path: Path) -> None:
+    met = threading.Barrier(3, timeout=30)
+
+    def together(source: Any) -> PageText:
+        met.wait()  # breaks unless three pages are read at the same time
+        time.sleep(0.01 * (source.number % 3))
+        return read_fake(source)
+
+    files = [*fake_pages(5, "a"), *fake_pages(5, "b"), *fake_pages(2, "a"), *fake_pages(2, "c")]
+    assert job(files, together, at_once=3) == JobSummary(read=12, documents=3)
+    made = _contents(out)
+    assert job(files, out=tmp_path / "other") == JobSummary(read=12, documents=3)
+    assert _contents(tmp_path / "other") == made
+
+
+def _contents(folder: Path) -> dict[str, bytes]:
+    found = (path for path in folder.rglob("*") if path.is_file() and path.name != "lock")
+    return {str(path.relative_to(folder)): path.read_bytes() for path in found}
 
 
 def test_files_of_one_name_keep_apart(job: Job, out: Path) -> None:
@@ -292,7 +313,7 @@ from pathlib import Path
 from fake_pages import fake_pages, read_fake
 from vlm.reading.jobs import JobSettings, run_job
 from vlm.reading.output import writer
-out, count, seconds, log = sys.argv[1:]
+out, count, seconds, log, at_once = sys.argv[1:]
 import time
 def read(source):
     page = read_fake(source)
@@ -300,17 +321,20 @@ def read(source):
     with open(log, "a") as file:
         print(source.number, file=file)
     return page
-settings = JobSettings(Path(out), {"model": "mini"}, writer("jsonl"), ".jsonl", begin="resume")
+settings = JobSettings(
+    Path(out), {"model": "mini"}, writer("jsonl"), ".jsonl", begin="resume", at_once=int(at_once)
+)
 summary = run_job(fake_pages(int(count)), read, settings)
 sys.exit(0 if not summary.stopped else 130)
 """
 
 
-def started(out: Path, seconds: float, count: int = 200) -> subprocess.Popen[bytes]:
+def started(out: Path, seconds: float, count: int = 200, at_once: int = 1) -> subprocess.Popen[bytes]:
     path = os.pathsep.join([str(TESTS.parent), str(TESTS)])
+    given = [str(value) for value in (out, count, seconds, out.parent / "log", at_once)]
     with heeding_ctrl_c():
         return subprocess.Popen(
-            [sys.executable, "-c", HOLD, str(out), str(count), str(seconds), str(out.parent / "log")],
+            [sys.executable, "-c", HOLD, *given],
             env=os.environ | {"PYTHONPATH": path},
         )
 
@@ -334,39 +358,43 @@ def test_two_processes_do_not_share_a_folder_and_a_dead_one_holds_none(job: Job,
     assert summary.read + summary.kept == 200 and summary.kept >= 1
 
 
-def test_ctrl_c_ends_a_job_cleanly(out: Path) -> None:
-    process = started(out, 0.02)
+@pytest.mark.parametrize("at_once", [1, 4])
+def test_ctrl_c_ends_a_job_cleanly(out: Path, at_once: int) -> None:
+    process = started(out, 0.02, at_once=at_once)
     wait_for_pages(out, process, 3)
     process.send_signal(signal.SIGINT)
     assert process.wait(timeout=60) == 130
     assert not list(out.rglob("*.part"))
 
 
-def kill_and_go_on(out: Path, pages: int, kills: int) -> None:
+def kill_and_go_on(out: Path, pages: int, kills: int, at_once: int = 1) -> None:
     """Kill a job again and again, let it finish, and count."""
     rng = random.Random(kills)
     for done in sorted(rng.sample(range(pages - 10), kills)):
-        process = started(out, 0.002, pages)
+        process = started(out, 0.002, pages, at_once)
         wait_for_pages(out, process, done)
         time.sleep(rng.uniform(0, 0.05))  # anywhere between two pages, or in the writing of one
         process.kill()
         process.wait()
-    assert started(out, 0.0, pages).wait() == 0
+    assert started(out, 0.0, pages, at_once).wait() == 0
     assert [at["page"] for at in manifest(out)] == list(range(1, pages + 1))
     document = (out / "scan.pdf.jsonl").read_text().splitlines()
     assert [json.loads(line)["page"] for line in document] == list(range(1, pages + 1))
     assert len(page_files(out)) == pages and not list((out / "job" / "pages").rglob("*.part"))
     log = Counter((out.parent / "log").read_text().split())
-    assert len(log) == pages and sum(log.values()) <= pages + kills  # a kill costs the page at work, no other
+    # A kill costs the pages at work, no other.
+    assert len(log) == pages and sum(log.values()) <= pages + kills * at_once
 
 
-def test_killed_three_times_every_page_is_there_once(out: Path) -> None:
-    kill_and_go_on(out, 50, 3)
+@pytest.mark.parametrize("at_once", [1, 4])
+def test_killed_three_times_every_page_is_there_once(out: Path, at_once: int) -> None:
+    kill_and_go_on(out, 50, 3, at_once)
 
 
 @pytest.mark.slow
-def test_killed_twenty_times_every_page_is_there_once(out: Path) -> None:
-    kill_and_go_on(out, 200, 20)
+@pytest.mark.parametrize("at_once", [1, 4])
+def test_killed_twenty_times_every_page_is_there_once(out: Path, at_once: int) -> None:
+    kill_and_go_on(out, 200, 20, at_once)
 
 
 # -- memory ------------------------------------------------------------------------------------------
