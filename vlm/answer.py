@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import Any
 
 from pan_and_scan import Window
+from vlm.errors import UsageError
 from vlm.evidence import Attention, Evidence
 from vlm.generate import FinishReason
 
@@ -123,8 +124,13 @@ class AnswerStream:
                 yield piece
 
     def read(self) -> Answer:
-        """Read to the end and return the answer."""
+        """Read to the end and return the answer.
+
+        Raises:
+            UsageError: the stream was closed before.
+        """
         for _ in self:
             pass
-        assert self.answer is not None
+        if self.answer is None:
+            raise UsageError("the stream was closed before its answer was whole: ask again")
         return self.answer

@@ -436,6 +436,10 @@ def _print_answer(start: Callable[[], AnswerStream], status: Status, as_json: bo
     return stream
 
 
+def _command_of(error: _BadArguments) -> str:
+    return error.ctx.command_path if error.ctx is not None else "vlm"
+
+
 def main() -> None:
     """Entry point of the ``vlm`` script."""
     try:
@@ -450,7 +454,10 @@ def main() -> None:
     except _BadArguments as error:
         said = error.format_message()
         # Without a command the message is the help itself.
-        print(said if said.startswith("Usage:") else f"vlm: {said} (see vlm --help)", file=sys.stderr)
+        print(
+            said if said.startswith("Usage:") else f"vlm: {said} (see {_command_of(error)} --help)",
+            file=sys.stderr,
+        )
         sys.exit(2)
     except Exception as error:
         # Imported only now: these bring Pillow along, which --help must not wait for.

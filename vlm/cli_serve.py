@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -26,11 +27,11 @@ def serve(
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0: a free one.")] = 8000,
     name: Annotated[str, typer.Option(help="What clients call the model; by default as it is loaded.")] = "",
     api_key: Annotated[
-        str,
+        str | None,
         typer.Option(
             envvar="VLM_API_KEY", show_envvar=True, help="What clients must send as a bearer token."
         ),
-    ] = "",
+    ] = None,
     allow_image_domain: Annotated[
         list[str] | None,
         typer.Option(metavar="DOMAIN", help="Fetch images of this domain by their URL; repeatable."),
@@ -60,8 +61,13 @@ def serve(
     Answers are greedy where a request names no temperature.
     """
     from vlm.device import chosen_device
+    from vlm.errors import UsageError
     from vlm.precision import checked_dtype
 
+    if api_key is not None and not re.fullmatch(r"[!-~]+", api_key):
+        raise UsageError(
+            "--api-key: a key is letters, digits and signs of ASCII without blanks, one at least"
+        )
     checked_dtype(dtype)
     chosen_device(device)
     with with_extra("server"):
@@ -86,7 +92,8 @@ def serve(
     settings = Settings(
         name=name or public_name(model),
         limits=limits,
-        api_key=api_key or None,
+        api_key=api_key,
+        local_only=api_key is None and _is_loopback(host),
         image_domains=tuple(allow_image_domain or ()),
     )
     loading: dict[str, Any] = {"dtype": dtype, "device": device, "compiled": compile, "offline": offline}
@@ -111,4 +118,7 @@ def _loaded(model: str, how: dict[str, Any]) -> VLM:
 
 
 def _is_loopback(address: str) -> bool:
-    return ipaddress.ip_address(address).is_loopback
+    try:
+        return ipaddress.ip_address(address).is_loopback
+    except ValueError:
+        return address == "localhost"

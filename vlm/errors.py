@@ -40,6 +40,10 @@ class OutageError(RemoteError):
     """A server is down, busy or refuses the key: no question's fault, and it may come back."""
 
 
+class TooLongError(PromptError):
+    """A prompt that the model's context can't hold."""
+
+
 class UsageError(VlmError):
     """Arguments that contradict each other or lie outside their range."""
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from vlm.cache import KVCache
 from vlm.constrain import Matcher
-from vlm.errors import PromptError
+from vlm.errors import TooLongError
 from vlm.gemma import GemmaDecoder
 from vlm.masks import Queries, Span
 from vlm.sampling import Sampler
@@ -195,10 +195,10 @@ def check_fits(prompt_tokens: int, context: int) -> None:
     """Refuse a prompt that leaves no room for an answer.
 
     Raises:
-        PromptError: names both lengths and what to leave out.
+        TooLongError: names both lengths and what to leave out.
     """
     if prompt_tokens >= context:
-        raise PromptError(
+        raise TooLongError(
             f"the prompt is {prompt_tokens} tokens long and the model's context holds {context}: "
             "use fewer images, fewer windows (--max-windows) or a shorter question"
         )

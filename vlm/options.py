@@ -29,6 +29,8 @@ class Options:
     def __post_init__(self) -> None:
         if self.max_tokens < 1:
             raise UsageError(f"max_tokens must be 1 or more, not {self.max_tokens}")
+        if isinstance(self.stop, str):  # which is a sequence of strings, too: its letters
+            raise UsageError(f"stop takes a tuple of strings: give ({self.stop!r},)")
         if self.stop and self.constraint is not None:
             raise UsageError("stop strings would cut an answer under a constraint: give one of the two")
         self.asked_sampling()

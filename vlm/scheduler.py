@@ -11,6 +11,7 @@ A conversation keeps its own cache throughout; only products with the weights ar
 
 from __future__ import annotations
 
+import atexit
 import queue
 import threading
 import time
@@ -254,6 +255,7 @@ class Worker:
 
     def leave(self) -> None:
         """Tell the thread to end, and don't wait for it."""
+        atexit.unregister(self.close)
         with self._changed:
             self._closed = True
             self._changed.notify()
@@ -270,6 +272,7 @@ class Worker:
                 raise ClosedError("the model was shut down")
             if self._thread.ident is None:
                 self._thread.start()
+                atexit.register(self.close)  # Python's end aborts a program that has a thread in torch
             self._waiting.append(work)
             self._changed.notify()
 

@@ -162,8 +162,10 @@ class VLM:
             UsageError: an option out of range, or no answer under the constraint is so short.
         """
         options = changed(options, changes)
+        if not messages:
+            raise PromptError("no question: say what you want to know about the image")
         if options.system:
-            messages = (Message("system", (options.system,)), *messages)
+            messages = _instructed(options.system, messages)
         sources = [part for message in messages for part in message.parts if not isinstance(part, str)]
         _check_asked("".join(part for part in messages[-1].parts if isinstance(part, str)))
         cut = self._cut(sources, options)
@@ -341,6 +343,14 @@ def _turns(messages: Sequence[Message], images: Sequence[ImagePart]) -> tuple[Tu
         Turn(message.role, tuple(part if isinstance(part, str) else next(cut) for part in message.parts))
         for message in messages
     )
+
+
+def _instructed(system: str, messages: Sequence[Message]) -> tuple[Message, ...]:
+    """The messages after instructions of one's own, which come before theirs."""
+    first, *rest = messages
+    if first.role != "system":
+        return (Message("system", (system,)), *messages)
+    return (Message("system", ("\n\n".join((system, *map(str, first.parts))),)), *rest)
 
 
 def _check_asked(question: str) -> None:

@@ -112,3 +112,8 @@ def test_clients_see_a_name_and_no_path(model: str, name: str) -> None:
     from vlm.server.service import public_name
 
     assert public_name(model) == name
+
+
+@pytest.mark.parametrize("key", ["", "two words", "ключ"])
+def test_a_key_that_guards_nothing_is_refused(run: Run, key: str) -> None:
+    assert "--api-key" in run("serve", "--port", 0, "--api-key", key).refused()

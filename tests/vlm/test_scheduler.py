@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -268,3 +270,23 @@ def test_the_likeliest_tokens_are_told(shared: VLM) -> None:
         assert len(token.top) == 3
         assert token.top[0] == (token.piece, token.logprob)  # greedy: the first is what was said
         assert [p for _, p in token.top] == sorted((p for _, p in token.top), reverse=True)
+
+
+ENDING = """
+import sys, threading
+from vlm.session import VLM
+model = VLM.load(sys.argv[1]).shared()
+if sys.argv[2] == "whole":
+    threads = [threading.Thread(target=model.generate("a", max_tokens=8).read) for _ in range(4)]
+    [thread.start() for thread in threads], [thread.join() for thread in threads]
+else:
+    stream = model.generate("a", max_tokens=1000)
+    next(iter(stream))
+"""
+
+
+@pytest.mark.parametrize("read", ["whole", "part"])
+def test_a_program_that_shares_a_model_ends_quietly(folder: Path, read: str) -> None:
+    program = [sys.executable, "-c", ENDING, str(folder), read]
+    ended = subprocess.run(program, check=False, capture_output=True, text=True)
+    assert (ended.returncode, ended.stderr) == (0, "")

@@ -17,7 +17,7 @@ from PIL import Image
 from vlm import Options, Sampling
 from vlm.answer import Answer
 from vlm.errors import ImageError, PromptError, UsageError
-from vlm.session import VLM
+from vlm.session import VLM, Message
 
 torch.set_num_threads(1)
 QUESTION = "What does it say?"
@@ -351,3 +351,28 @@ def test_system_text_stands_before_the_first_question(tmp_path: Path) -> None:
         "<start_of_turn>model\nThe sign says NO PARKING.<end_of_turn>\n"
         "<start_of_turn>user\nAnd?<end_of_turn>\n<start_of_turn>model\n"
     )
+
+
+def test_nothing_to_answer_is_refused(model: VLM) -> None:
+    with pytest.raises(PromptError, match="no question"):
+        model.reply(())
+
+
+def test_instructions_of_both_kinds_are_one_turn(model: VLM) -> None:
+    messages = (Message("system", ("Be brief.",)), Message("user", (QUESTION,)))
+    both = model.reply(messages, system="Be kind.", max_tokens=1).read()
+    joined = (Message("system", ("Be kind.\n\nBe brief.",)), messages[1])
+    assert both.usage == model.reply(joined, max_tokens=1).read().usage
+
+
+def test_a_stop_that_is_no_list_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"\('every',\)"):
+        Options(stop="every")  # type: ignore[arg-type]
+
+
+def test_a_closed_stream_has_no_answer(model: VLM) -> None:
+    stream = model.stream(picture(1), QUESTION, max_tokens=12)
+    next(iter(stream))
+    stream.close()
+    with pytest.raises(UsageError, match="ask again"):
+        stream.read()

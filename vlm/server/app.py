@@ -45,7 +45,11 @@ def create_app(service: Service) -> FastAPI:
 
     settings = service.settings
     guarded = Middleware(
-        Guard, limits=settings.limits, key=settings.api_key, on_end=service.metrics.request_ended
+        Guard,
+        limits=settings.limits,
+        key=settings.api_key,
+        on_end=service.metrics.request_ended,
+        local_only=settings.local_only,
     )
     app = FastAPI(
         title="vlm",
@@ -53,6 +57,7 @@ def create_app(service: Service) -> FastAPI:
         description="Questions about images, over OpenAI's interface.",
         lifespan=lifespan,
         middleware=[guarded],
+        redirect_slashes=False,  # they would lead to whatever host the request named
         responses=_ERRORS,
         # Their pages fetch scripts from elsewhere.
         docs_url=None,

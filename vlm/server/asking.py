@@ -4,8 +4,9 @@ Two steps. ``asked`` is quick and runs in the event loop: the order of roles, th
 counted, the ranges of options. ``prepared`` runs in a worker when the request's turn has come: images are
 decoded, a schema is compiled, windows are counted.
 
-The order of roles is looser here than in the prompt: instructions may be several messages (all before the
-first question), messages of one side in a row are one turn, and what functions returned is the user's.
+The order of roles is looser here than in the prompt: instructions may be several messages (those after the
+first question are told by the user), messages of one side in a row are one turn, and what functions returned
+is the user's.
 """
 
 from __future__ import annotations
@@ -252,14 +253,11 @@ def _conversation(request: ChatRequest, toolbox: Toolbox) -> tuple[tuple[Said, .
     for index, message in enumerate(request.messages):
         place = f"messages[{index}]"
         if isinstance(message, SystemMessage):
+            # The prompt has one place for instructions: before the first question. Later ones join a turn.
             if turns:
-                raise ApiError(
-                    400,
-                    f"{place}: instructions stand before the first question",
-                    "invalid_value",
-                    place,
-                )
-            system += _texts(message.content)
+                _join(turns, Said("user", (*_texts(message.content),)))
+            else:
+                system += _texts(message.content)
         elif isinstance(message, AssistantMessage):
             texts = _texts(message.content or message.refusal or "")
             calls = message.tool_calls or ()

@@ -18,7 +18,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from vlm.errors import ImageError, PromptError, UsageError, printable
+from vlm.errors import ImageError, PromptError, TooLongError, UsageError, printable
 
 log = logging.getLogger("vlm.server")
 
@@ -86,6 +86,8 @@ def told(error: BaseException, hidden: Mapping[str, str]) -> ApiError:
         message = str(error)
         for inside, outside in (*hidden.items(), *_NAMES):
             message = message.replace(inside, outside)
+        if isinstance(error, TooLongError):  # the code that clients know to shorten a conversation by
+            return ApiError(400, message, "context_length_exceeded", "messages")
         kind = "invalid_image" if isinstance(error, ImageError) else "invalid_prompt"
         return ApiError(400, message, "invalid_value" if isinstance(error, UsageError) else kind)
     if isinstance(error, RecursionError):

@@ -11,6 +11,8 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import hmac
+import ipaddress
+import re
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -31,13 +33,20 @@ class Guard:
         app: what lies behind it.
         limits: of a body.
         key: what clients must send as ``Authorization: Bearer``; None: nothing.
+        local_only: whether to talk only to who calls it localhost or by a loopback address.
         on_end: told (scope, status) when a request has ended.
     """
 
     def __init__(
-        self, app: ASGIApp, limits: Limits, key: str | None, on_end: Callable[[Scope, int], None]
+        self,
+        app: ASGIApp,
+        limits: Limits,
+        key: str | None,
+        on_end: Callable[[Scope, int], None],
+        local_only: bool = False,
     ) -> None:
         self._app = app
+        self._local_only = local_only
         self._limits = limits
         self._key = None if key is None else _digest(key.encode())
         self._on_end = on_end
@@ -58,18 +67,47 @@ class Guard:
 
         body = _Body(self)
         try:
+            self._check_host(scope)
             self._check_key(scope)
-            await body.read(scope, receive)
+            self._check_kind(scope)
+            if scope["path"] not in OPEN:  # those take no body, and whoever has no key shall fill no memory
+                await body.read(scope, receive)
         except ApiError as error:
             await _refuse(error, scope, receive, watched)
         except _Gone:
             pass
         else:
             with suppress(SendTimeoutError):  # a client that takes nothing; ``connection`` ends it
-                await self._app(scope, body.replayed(receive), watched)
+                # A HEAD is answered as a GET; uvicorn, which knows better, leaves the body out.
+                asked = {**scope, "method": "GET"} if scope["method"] == "HEAD" else scope
+                await self._app(asked, body.replayed(receive), watched)
         finally:
             self._held -= body.size
             self._on_end(scope, status)
+
+    def _check_host(self, scope: Scope) -> None:
+        """Without a key, a loopback server talks to this machine only, whatever name a web page gave it.
+
+        A page may have its own name resolve to 127.0.0.1 (DNS rebinding); the browser then sends that name.
+        """
+        for name, value in scope["headers"] if self._local_only else ():
+            if name == b"host" and not _is_local(value.decode("latin-1")):
+                raise ApiError(
+                    403, "this server is asked as localhost; for other names set --api-key", "wrong_host"
+                )
+
+    def _check_kind(self, scope: Scope) -> None:
+        """Refuse a body that is no JSON by its own word; browsers send such a one to anybody unasked."""
+        if scope["method"] != "POST" or scope["path"] in OPEN:
+            return
+        told = {name: value.decode("latin-1").strip().lower() for name, value in scope["headers"]}
+        if told.get(b"content-encoding", "identity") != "identity":
+            raise ApiError(415, "send the body uncompressed", "unsupported_encoding")
+        kind = told.get(b"content-type", "").partition(";")[0].strip()
+        if kind != "application/json":
+            raise ApiError(
+                415, "send JSON, with the header Content-Type: application/json", "unsupported_type"
+            )
 
     def _check_key(self, scope: Scope) -> None:
         if self._key is None or scope["path"] in OPEN:
@@ -82,8 +120,8 @@ class Guard:
                 401, "no key or a wrong one: send it as 'Authorization: Bearer KEY'", "invalid_api_key"
             )
 
-    def hold(self, more: int, size: int) -> None:
-        """Count bytes that came or are announced."""
+    def check_size(self, size: int) -> None:
+        """Refuse a body of so many bytes, come or announced, if they are too many."""
         limits = self._limits
         if size > limits.body_bytes:
             raise ApiError(
@@ -91,7 +129,10 @@ class Guard:
                 f"the body is larger than {limits.body_bytes} bytes: send fewer or smaller images",
                 "body_too_large",
             )
-        if self._held + more > limits.held_bytes:
+
+    def hold(self, more: int) -> None:
+        """Count bytes that came; what is only announced takes no memory."""
+        if self._held + more > self._limits.held_bytes:
             raise ApiError(429, "too much is being sent at once: try again later", "too_busy", retry_after=5)
         self._held += more
 
@@ -116,7 +157,7 @@ class _Body:
     async def read(self, scope: Scope, receive: Receive) -> None:
         announced = [value for name, value in scope["headers"] if name == b"content-length"]
         if announced and announced[0].isdigit():
-            self._hold(int(announced[0]))
+            self._guard.check_size(int(announced[0]))
         try:
             async with asyncio.timeout(self._guard.limits.body_seconds):
                 await self._receive_all(receive)
@@ -137,14 +178,11 @@ class _Body:
                 raise _Gone
             chunk = message.get("body", b"")
             came += len(chunk)
-            self._hold(came)
+            self._guard.check_size(came)
+            self._guard.hold(len(chunk))
+            self.size = came
             self._chunks.append(chunk)
             more = message.get("more_body", False)
-
-    def _hold(self, size: int) -> None:
-        if size > self.size:
-            self._guard.hold(size - self.size, size)
-            self.size = size
 
     def replayed(self, receive: Receive) -> Receive:
         """A channel that gives the body first, and then what the client does."""
@@ -172,6 +210,15 @@ async def _refuse(error: ApiError, scope: Scope, receive: Receive, send: Send) -
             while (message := await receive())["type"] == "http.request" and message.get("more_body", False):
                 pass
     await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+def _is_local(host: str) -> bool:
+    """Whether a Host header names this machine."""
+    name = host.rpartition(":")[0] if re.search(r":\d*$", host) else host
+    try:
+        return ipaddress.ip_address(name.strip("[]")).is_loopback
+    except ValueError:
+        return name.lower().rstrip(".") == "localhost"
 
 
 def _digest(key: bytes) -> bytes:

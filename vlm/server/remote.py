@@ -26,7 +26,8 @@ from vlm.server.limits import Limits
 
 SECONDS = 15.0  # for a whole image
 _PORTS = {"http": 80, "https": 443}
-_NAT64 = ipaddress.ip_network("64:ff9b::/96")
+_UNICAST = ipaddress.ip_network("2000::/3")
+_DOCUMENTATION = ipaddress.ip_network("3fff::/20")  # RFC 9637, which older Pythons don't know
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Resolve = Callable[[str, int], Awaitable[list[str]]]
@@ -40,7 +41,10 @@ async def resolve(host: str, port: int) -> list[str]:
 
 
 def is_public(text: str) -> bool:
-    """Whether an address belongs to the open internet; those that wrap another one never do."""
+    """Whether an address belongs to the open internet; those that wrap another one never do.
+
+    Of IPv6 that is what the registry gives out (2000::/3, RFC 3513), without the parts that stand for IPv4.
+    """
     try:
         address: Address = ipaddress.ip_address(text.partition("%")[0])
     except ValueError:
@@ -48,7 +52,7 @@ def is_public(text: str) -> bool:
     if isinstance(address, ipaddress.IPv6Address):
         if address.ipv4_mapped is not None or address.sixtofour is not None or address.teredo is not None:
             return False
-        if address in _NAT64:
+        if address not in _UNICAST or address in _DOCUMENTATION:
             return False
     return address.is_global and not address.is_multicast
 

@@ -32,6 +32,7 @@ class Settings:
     limits: Limits = field(default_factory=Limits)
     api_key: str | None = field(default=None, repr=False)
     image_domains: tuple[str, ...] = ()  # whose images may be fetched by address
+    local_only: bool = False  # talk only to who calls it localhost
 
 
 class Service:

@@ -34,6 +34,14 @@ def _none_of(value: Any) -> Any:
     return value
 
 
+# What other servers' clients send with the values that change nothing.
+_NEUTRAL: dict[str, Any] = {
+    "ignore_eos": False, "min_tokens": 0, "best_of": 1, "echo": False, "use_beam_search": False,
+    "length_penalty": 1.0, "skip_special_tokens": True, "spaces_between_special_tokens": True,
+    "add_generation_prompt": True, "continue_final_message": False, "include_stop_str_in_output": False,
+    "reasoning_effort": "none", "reasoning": {"effort": "none"}, "verbosity": "medium", "top_k": -1,
+}  # fmt: skip
+
 Unheeded = Annotated[Any, AfterValidator(_none_of), Field(description="Refused unless null, 0 or empty.")]
 Ignored = Annotated[Any, Field(description="Taken and ignored.")]
 
@@ -271,6 +279,19 @@ class Decoding(Strict):
     safety_identifier: Ignored = None
     prompt_cache_key: Ignored = None
     prompt_cache_retention: Ignored = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_effect(cls, given: Any) -> Any:
+        """Leave out what says nothing: unknown fields that are null or empty, others at neutral values."""
+        if not isinstance(given, dict):
+            return given
+
+        def says(name: str, value: Any) -> bool:
+            unknown = name not in cls.model_fields
+            return value != _NEUTRAL.get(name, given) and not (unknown and value in (None, {}, []))
+
+        return {name: value for name, value in given.items() if says(name, value)}
 
 
 class ChatRequest(Decoding):

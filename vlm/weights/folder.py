@@ -73,21 +73,11 @@ def load_folder_into(modules: Mapping[str, nn.Module], folder: Path, *, dtype: t
             its shards, a stored dtype that is no float, or any tensor missing, extra or mis-shaped.
     """
     assert modules and set(modules) <= set(PARTS), sorted(modules)
-    expected = {
-        Place(part, key): tuple(tensor.shape)
-        for part, module in modules.items()
-        for key, tensor in module.state_dict().items()
-    }
-    multimodal = "vision" in modules
-    stored = places(folder, survey(folder), with_vision=multimodal)
+    expected = _expected(modules)
+    stored = places(folder, survey(folder), with_vision="vision" in modules)
     scales = {place: stored.pop(place) for place in list(stored) if place.key.endswith(SCALE)}
     head = stored.pop(HEAD, None) if EMBEDDING in expected and HEAD not in expected else None
-    check_match(
-        folder,
-        expected,
-        {place: (s.name, s.shape) for place, s in stored.items()},
-        lambda place: hub_name(place, multimodal=multimodal),
-    )
+    check_complete(folder, modules, stored)
     if scales:
         check_ours(folder)
         _check_scales(scales, stored if head is None else stored | {HEAD: head})
@@ -104,6 +94,28 @@ def load_folder_into(modules: Mapping[str, nn.Module], folder: Path, *, dtype: t
         modules[part].requires_grad_(False)
         if dtype in FORMS:
             join_layers(modules[part])
+
+
+def check_complete(folder: Path, modules: Mapping[str, nn.Module], stored: Mapping[Place, _Stored]) -> None:
+    """Make sure that a folder holds the modules' tensors and no others.
+
+    Raises:
+        CheckpointError: names those that are missing, extra or mis-shaped.
+    """
+    check_match(
+        folder,
+        _expected(modules),
+        {place: (s.name, s.shape) for place, s in stored.items()},
+        lambda place: hub_name(place, multimodal="vision" in modules),
+    )
+
+
+def _expected(modules: Mapping[str, nn.Module]) -> dict[Place, Shape]:
+    return {
+        Place(part, key): tuple(tensor.shape)
+        for part, module in modules.items()
+        for key, tensor in module.state_dict().items()
+    }
 
 
 def _shard_files(folder: Path) -> dict[Path, set[str] | None]:

@@ -15,7 +15,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from vlm.errors import CheckpointError, UsageError
-from vlm.weights.folder import INDEX, SINGLE, places, read_all, survey
+from vlm.tokenizer import GemmaTokenizer
+from vlm.weights.folder import INDEX, SINGLE, check_complete, places, read_all, survey
 from vlm.weights.forms import MARKS, SCALE, Form, rounded, stored_form, swap
 from vlm.weights.names import EMBEDDING, HEAD, Place, hub_name
 
@@ -52,10 +53,11 @@ def write_rounded(
         raise UsageError(f"{out}: is there already; name a folder that is not")
     stored = places(source, survey(source), with_vision="vision" in modules)
     stored.pop(HEAD, None)
+    check_complete(source, modules, stored)
+    GemmaTokenizer.from_folder(source)  # told now, and not after hours of rounding
     swap(modules, form)
     wanted = {part: module.state_dict() for part, module in modules.items()}
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
         beside = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
     except OSError as error:
         raise UsageError(f"{out}: can't be written ({error.strerror})") from None

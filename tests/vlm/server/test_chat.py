@@ -50,6 +50,22 @@ def test_an_answer_has_openais_shape(cat: Cat) -> None:
     assert said.completion_tokens == len("It is a cat.")
 
 
+def test_what_other_servers_clients_say_without_meaning_is_taken(cat: Cat) -> None:
+    served, _ = cat
+    nothing = {
+        "ignore_eos": False, "min_tokens": 0, "top_k": -1, "best_of": 1, "reasoning_effort": "none",
+        "chat_template_kwargs": {}, "stop_token_ids": None, "verbosity": "medium",
+    }  # fmt: skip
+    assert served.ask(**nothing).status_code == 200
+    for name, value in {"ignore_eos": True, "min_tokens": 5, "chat_template_kwargs": {"a": 1}}.items():
+        assert served.error(400, **{name: value})["param"] == name
+
+
+def test_a_conversation_too_long_has_the_code_that_clients_shorten_it_by(cat: Cat) -> None:
+    error = cat[0].error(400, messages=[{"role": "user", "content": "word " * 40_000}])
+    assert (error["code"], error["param"]) == ("context_length_exceeded", "messages"), error
+
+
 def test_a_conversation_reaches_the_model_turn_by_turn(cat: Cat) -> None:
     served, engine = cat
     messages: Any = [
@@ -59,10 +75,13 @@ def test_a_conversation_reaches_the_model_turn_by_turn(cat: Cat) -> None:
         {"role": "assistant", "content": "Two."},
         {"role": "user", "content": "Three?"},
         {"role": "user", "content": "Four?"},
+        {"role": "system", "content": "In a word."},
     ]
     served.openai.chat.completions.create(model="test", messages=messages)
     assert heard(engine) == turns(
-        ("user", "Be brief.\n\nBe kind.\n\nOne?"), ("model", "Two."), ("user", "Three?\n\nFour?")
+        ("user", "Be brief.\n\nBe kind.\n\nOne?"),
+        ("model", "Two."),
+        ("user", "Three?\n\nFour?\n\nIn a word."),
     )
 
 

@@ -8,6 +8,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,8 @@ from vlm.server.errors import ApiError, told
 from vlm.server.limits import Gate, Limits
 from vlm.session import VLM
 
+JSON_TYPE = {"content-type": "application/json"}
+JSON = b"host: x\r\ncontent-type: application/json\r\n"
 HELLO: Any = [{"role": "user", "content": "Hello?"}]
 SMALL = Limits(
     body_bytes=60_000,
@@ -54,28 +57,30 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 def test_a_body_too_large_is_refused_by_its_length_before_it_is_sent(small: Served) -> None:
     host, port = small.url.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port))) as sock:
-        sock.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: 9999999999\r\n\r\n{")
+        sock.sendall(
+            b"POST /v1/chat/completions HTTP/1.1\r\n" + JSON + b"content-length: 9999999999\r\n\r\n{"
+        )
         answer = _all_of(sock)
     assert answer.startswith(b"HTTP/1.1 413 ") and b'"code":"body_too_large"' in answer
 
 
 def test_a_body_too_large_is_refused_though_its_length_is_untold(small: Served) -> None:
     response = small.http.post(
-        "/v1/chat/completions", content=iter([b"[" + b" " * 9000] * 20), headers={"x": "y"}
+        "/v1/chat/completions", content=iter([b"[" + b" " * 9000] * 20), headers=JSON_TYPE
     )
     assert error_of(response, 413)["code"] == "body_too_large"
     eventually(lambda: _held(small) == 0)
 
 
 def test_a_body_of_many_small_things_is_refused_before_they_are_made(small: Served) -> None:
-    response = small.http.post("/v1/chat/completions", content=b"[" * 2500)
+    response = small.plain.post("/v1/chat/completions", content=b"[" * 2500)
     assert "values" in error_of(response, 413)["message"]
 
 
 def test_a_body_that_comes_too_slowly_is_given_up(small: Served) -> None:
     host, port = small.url.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port))) as sock:
-        sock.sendall(b"POST /tokenize HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n{")
+        sock.sendall(b"POST /tokenize HTTP/1.1\r\n" + JSON + b"content-length: 100\r\n\r\n{")
         answer = _all_of(sock)
     assert answer.startswith(b"HTTP/1.1 408 ") and b"body_timeout" in answer
 
@@ -85,12 +90,34 @@ def test_bodies_together_have_a_limit(tmp_path: Path) -> None:
     with scripted(tmp_path, limits=limits) as (served, _):
         host, port = served.url.removeprefix("http://").split(":")
         with socket.create_connection((host, int(port))) as sock:
-            sock.sendall(b"POST /tokenize HTTP/1.1\r\nhost: x\r\ncontent-length: 50000\r\n\r\n{")
-            eventually(lambda: _held(served) == 50_000)
+            sock.sendall(b"POST /tokenize HTTP/1.1\r\n" + JSON + b"content-length: 50000\r\n\r\n{")
+            sock.sendall(b" " * 39_999)
+            eventually(lambda: _held(served) == 40_000)  # what came; what was announced takes no memory
             error = served.error(429, user="x" * 40_000)
             assert error["code"] == "too_busy"
         eventually(lambda: _held(served) == 0)
         assert served.ask(user="x" * 40_000).status_code == 200
+
+
+def test_whoever_only_announces_keeps_nobody_out(tmp_path: Path) -> None:
+    limits = replace(SMALL, held_bytes=70_000, body_seconds=30)
+    with scripted(tmp_path, limits=limits) as (served, _), ExitStack() as stack:
+        host, port = served.url.removeprefix("http://").split(":")
+        for _ in range(8):
+            sock = stack.enter_context(socket.create_connection((host, int(port))))
+            sock.sendall(b"POST /tokenize HTTP/1.1\r\n" + JSON + b"content-length: 60000\r\n\r\n")
+        eventually(lambda: len(served.server.server_state.connections) >= 8)
+        assert served.ask().status_code == 200
+
+
+def test_a_route_without_a_key_takes_no_body(tmp_path: Path) -> None:
+    with scripted(tmp_path, limits=SMALL) as (served, _):
+        host, port = served.url.removeprefix("http://").split(":")
+        with socket.create_connection((host, int(port))) as sock:
+            sock.sendall(b"POST /health HTTP/1.1\r\n" + JSON + b"content-length: 50000\r\n\r\n" + b" " * 9000)
+            sock.settimeout(60)
+            assert sock.recv(4096).startswith(b"HTTP/1.1 405 ")
+            assert _held(served) == 0
 
 
 def _all_of(sock: socket.socket) -> bytes:
@@ -175,7 +202,6 @@ def test_a_wrong_field_is_named(small: Served, changes: dict[str, Any], param: s
         ({"top_logprobs": 2}, "logprobs: true"),
         ({"max_tokens": 2, "max_completion_tokens": 3}, "differ"),
         ({"messages": [{"role": "assistant", "content": "Hi."}]}, "user"),
-        ({"messages": [*HELLO, {"role": "system", "content": "Hi."}]}, "before the first question"),
         ({"messages": [{"role": "user", "content": "  "}]}, "no question"),
         ({"vlm": {"policy": "zoom"}}, "guided"),
         ({"stop": "a", "response_format": {"type": "json_object"}}, "stop"),
@@ -230,7 +256,35 @@ def test_text_that_a_browser_sends_unasked_is_refused(small: Served) -> None:
     # Any page may have a browser post text/plain to this machine; JSON it must ask for first.
     body = json.dumps({"messages": HELLO})
     response = small.http.post("/v1/chat/completions", content=body, headers={"content-type": "text/plain"})
-    error_of(response, 400)
+    assert error_of(response, 415)["code"] == "unsupported_type"
+    packed = small.plain.post("/v1/chat/completions", content=b"x", headers={"content-encoding": "gzip"})
+    assert error_of(packed, 415)["code"] == "unsupported_encoding"
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("localhost:8000", 200), ("127.0.0.1", 200), ("[::1]:8000", 200), ("LOCALHOST.", 200),
+        ("evil.example", 403), ("127.0.0.1.evil.example:8000", 403), ("localhost.evil.example", 403),
+        ("", 403),
+    ],
+)  # fmt: skip
+def test_a_server_without_a_key_is_asked_as_localhost(tmp_path: Path, host: str, status: int) -> None:
+    with scripted(tmp_path, local_only=True) as (served, _):
+        asked = served.http.get("/v1/models", headers={"host": host})
+        assert asked.status_code == status
+        assert served.http.get("/health").status_code == 200
+
+
+def test_a_slash_too_many_leads_nowhere_else(small: Served) -> None:
+    response = small.plain.post("/v1/chat/completions/", content=b"{}", headers={"host": "evil.example"})
+    error_of(response, 404)
+
+
+def test_head_is_answered_as_get_without_the_body(small: Served) -> None:
+    for path in ("/health", "/v1/models"):
+        response = small.plain.head(path)
+        assert response.status_code == 200 and response.content == b""
 
 
 def test_another_model_is_not_found(small: Served) -> None:

@@ -11,7 +11,9 @@ import torch
 from fakes import picture, tiny_checkpoint
 from runner import calls
 from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
+from vlm.config import ModelConfig
 from vlm.engine import Engine, empty_modules, named_parts
 from vlm.errors import CheckpointError, UsageError
 from vlm.session import VLM
@@ -32,7 +34,7 @@ def int8(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def written(source: Path, out: Path) -> Path:
     told = []
-    config = Engine.load(source).config
+    config = ModelConfig.from_folder(source)
     write_rounded(source, out, named_parts(*empty_modules(config)), lambda done, of: told.append((done, of)))
     assert told and told[-1][0] == told[-1][1] == len(told)
     return out
@@ -113,3 +115,18 @@ def test_the_command_writes_and_the_folder_answers(
     said = vlm(source, tmp_path / "out")
     assert said.code == 0 and "MB of weights" in said.out
     assert "there already" in vlm(source, tmp_path / "out").refused()
+
+
+def test_what_could_not_be_loaded_is_not_rounded(source: Path, tmp_path: Path) -> None:
+    for name, without in (("bare", "tokenizer.json"), ("cut", "")):
+        broken = shutil.copytree(source, tmp_path / name)
+        if without:
+            (broken / without).unlink()
+        else:
+            (at,) = broken.glob("*.safetensors")
+            tensors = load_file(at)
+            tensors.pop(next(key for key in tensors if key.endswith("up_proj.weight")))
+            save_file(tensors, at, {"format": "pt"})
+        with pytest.raises(CheckpointError, match=without or "1 missing"):
+            written(broken, tmp_path / "out")
+        assert not (tmp_path / "out").exists()
