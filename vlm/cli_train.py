@@ -147,12 +147,18 @@ def blend(
     first: Annotated[Path, typer.Argument(help="An exported folder.")],
     second: Annotated[Path, typer.Argument(help="What further training made of it, exported.")],
     out: Annotated[Path, typer.Argument(help="Folder to write the best mean of both into.")],
+    share: Annotated[
+        float | None,
+        typer.Option(min=0.0, max=1.0, help="Of the second; without it, the best of several is taken."),
+    ] = None,
 ) -> None:
     """Write the mean of two models of one line that answers validation pages best."""
     with with_extra("train"):
+        from vlm.training.blend import SHARES
         from vlm.training.blend import blend as blended
 
+        shares = SHARES if share is None else (share,)
         best = blended(
-            first, second, out, lambda share, loss: print(f"{share:.3f} of the second: loss {loss:.4f}")
+            first, second, out, lambda at, loss: print(f"{at:.3f} of the second: loss {loss:.4f}"), shares
         )
         print(f"{out}: {best:.3f} of {second}")

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import groupby
+from itertools import groupby, pairwise
 from statistics import mean
 from typing import Literal
 
@@ -230,6 +230,9 @@ class PageReader:
 
 def _repeats(text: str, tile: Tile) -> bool:
     """Whether a text repeats itself beyond what is seen (pages repeat "0.00", too), or has far more lines."""
+    said = [line for line in text.split("\n") if line.strip()]
+    if tile.halves and len(said) > len(tile.lines) and any(a == b for a, b in pairwise(said)):
+        return True
     if tile.letters > len(tile.lines) and text.count("\n") > OVER * len(tile.lines) + OVER:
         return True
     return len(text) > SLACK * tile.letters + SAID and bool(loop_of(text))

@@ -122,6 +122,15 @@ def test_far_more_lines_than_seen_are_read_again(tmp_path: Path) -> None:
     assert got.text == "First line\nSecond line" and engine.temperatures == [0.0, 0.0, 0.5]
 
 
+def test_more_lines_than_seen_and_one_said_twice_are_read_again(tmp_path: Path) -> None:
+    page = FakePage(two_lines().image)
+    twice = "6 Eggs\n6 Eggs\nTotal"
+    got, engine = read(tmp_path, page, twice, twice, "First line\nSecond line")
+    assert got.text == "First line\nSecond line" and engine.temperatures == [0.0, 0.0, 0.5]
+    got, engine = read(tmp_path / "two", page, "0.00\n0.00")  # as many as are seen may be the same
+    assert got.text == "0.00\n0.00" and engine.temperatures == [0.0]
+
+
 def test_an_empty_page_is_empty_and_no_failure(tmp_path: Path) -> None:
     got, engine = read(tmp_path, FakePage(Image.new("RGB", (300, 200), "white")), "never asked")
     assert (got.source, got.blocks, got.error) == ("model", (), "") and engine.temperatures == []

@@ -71,12 +71,11 @@ def test_the_best_mean_of_two_folders_is_written(tmp_path: Path, monkeypatch: py
     write_record(folders[1], [])
     told = {0.0: 3.0, 0.5: 1.0, 1.0: 2.0}
     shares = iter(told)
-    monkeypatch.setattr(blend, "SHARES", tuple(told))
     monkeypatch.setattr(blend, "PAGES", 2)
     monkeypatch.setattr(blend, "answer_loss", lambda *_: told[next(shares)])
     seen: dict[float, float] = {}
     out = tmp_path / "out"
-    assert blend.blend(*folders, out, seen.__setitem__) == 0.5 and seen == told
+    assert blend.blend(*folders, out, seen.__setitem__, tuple(told)) == 0.5 and seen == told
     first, second, made = (exported_state(folder) for folder in (*folders, out))
     for name, value in made.items():
         halfway = (first[name] + second[name]) / 2
