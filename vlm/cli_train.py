@@ -132,14 +132,15 @@ def export(
 
         raise UsageError("--began-with adds to the hours of a --log: give that, too")
     with with_extra("train"):
-        from vlm.training.checkpoint import write_record, write_skeleton, write_weights
+        from vlm.training.checkpoint import whole, write_record, write_skeleton, write_weights
         from vlm.training.reader import load_reader
 
-        config = write_skeleton(folder)
-        trained = load_reader(reader, config)
-        print(write_weights(folder, trained.vision, trained.decoder))
-        if log:
-            write_record(folder, log, began_with)
+        with whole(folder) as beside:
+            trained = load_reader(reader, write_skeleton(beside))
+            weights = write_weights(beside, trained.vision, trained.decoder)
+            if log:
+                write_record(beside, log, began_with)
+        print(folder / weights.name)
 
 
 @train_app.command()

@@ -66,3 +66,14 @@ def test_replays_want_an_encoder_that_learns(
     assert refused.code == 2 and "--encoder-share" in refused.err and not stages
     assert run("train", "vlm", tmp_path, "--out", tmp_path, "--replays", 2, "--encoder-share", 0.5).code == 0
     assert stages[0].replays == 2
+
+
+def test_what_is_no_checkpoint_ends_in_one_line_and_spoils_nothing(run: Run, tmp_path: Path) -> None:
+    text, kept = tmp_path / "text.pt", tmp_path / "kept"
+    text.write_text("hello there")
+    kept.mkdir()
+    (kept / "config.json").write_text("mine")
+    for folder in (kept, tmp_path / "new"):
+        assert "not a checkpoint" in run("train", "export", text, folder).refused()
+    assert [path.name for path in kept.iterdir()] == ["config.json"]
+    assert (kept / "config.json").read_text() == "mine" and not (tmp_path / "new").exists()

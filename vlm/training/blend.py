@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 
 from vlm.training.averaged import State
-from vlm.training.checkpoint import RECORD, write_blended, write_skeleton, write_weights
+from vlm.training.checkpoint import RECORD, whole, write_blended, write_skeleton, write_weights
 from vlm.training.reader import Reader, answer_loss, check_batch, exported_state
 
 SHARES = tuple(step / 8 for step in range(9))  # of the later model, that are tried
@@ -44,18 +44,19 @@ def blend(
         CheckpointError: a folder is no checkpoint of mini's shape.
     """
     states = exported_state(first), exported_state(second)
-    reader = Reader(write_skeleton(out))
-    pages = check_batch(out, PAGES)
-    losses: dict[float, float] = {}
-    for share in shares:
-        reader.fill(between(*states, share))
-        losses[share] = answer_loss(reader, pages)
-        tell(share, losses[share])
-    best = min(losses, key=losses.__getitem__)
-    reader.fill(between(*states, best))
-    write_weights(out, reader.vision, reader.decoder)
-    if (second / RECORD).is_file():
-        write_blended(out, second, best)
+    with whole(out) as beside:
+        reader = Reader(write_skeleton(beside))
+        pages = check_batch(beside, PAGES)
+        losses: dict[float, float] = {}
+        for share in shares:
+            reader.fill(between(*states, share))
+            losses[share] = answer_loss(reader, pages)
+            tell(share, losses[share])
+        best = min(losses, key=losses.__getitem__)
+        reader.fill(between(*states, best))
+        write_weights(beside, reader.vision, reader.decoder)
+        if (second / RECORD).is_file():
+            write_blended(beside, second, best)
     return best
 
 

@@ -7,7 +7,11 @@ tokenizer, processor and chat template. Weights are stored in bfloat16, as Gemma
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +61,28 @@ _TEXT = {
     "hidden_activation": "gelu_pytorch_tanh",
     "tie_word_embeddings": True,
 }
+
+
+@contextmanager
+def whole(folder: Path) -> Iterator[Path]:
+    """A folder to write in, whose files come to ``folder`` at the end of the block, none of them on an error.
+
+    Raises:
+        UsageError: ``folder`` can't be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        beside = Path(tempfile.mkdtemp(prefix=".unfinished.", dir=folder))
+    except OSError as error:
+        raise UsageError(f"{folder}: can't be written ({error.strerror})") from None
+    try:
+        yield beside
+        for made in sorted(beside.iterdir()):
+            os.replace(made, folder / made.name)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+        with suppress(OSError):
+            folder.rmdir()  # where nothing came into it
 
 
 def write_skeleton(folder: Path) -> ModelConfig:

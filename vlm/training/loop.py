@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import pickle
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -61,7 +60,7 @@ def load_state(path: Path, *wanted: str) -> dict[str, Any]:
     """
     try:
         state = torch.load(path, weights_only=True, map_location="cpu")
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+    except Exception as error:  # torch's unpickler raises anything on what is no checkpoint
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UsageError(f"{path}: not a checkpoint of vlm train ({reason})") from None
     if not isinstance(state, dict) or not state.keys() & set(wanted):
