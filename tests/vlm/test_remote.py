@@ -267,6 +267,26 @@ def test_a_server_without_probabilities_is_asked_without(fake: Fake, remote: Mad
     assert len(fake.asked) == 3 and len(notes) == 1  # it is not tried again each time
 
 
+def test_a_server_with_other_words_is_asked_in_them(fake: Fake, remote: Made) -> None:
+    def refusal(message: str) -> Any:
+        return whole({"error": {"message": message}}, 400)
+
+    newer = refusal("Unsupported parameter: 'max_tokens'. Use 'max_completion_tokens' instead.")
+    warmer = refusal("'temperature' does not support 0.0 with this model. Only the default (1) is supported.")
+    fake.ways = [newer, warmer, events(chunk("Hi.", finish="stop"))]
+    model, notes = remote(), []
+    model.on_note = notes.append
+    assert model.ask((), QUESTION, max_tokens=9).text == "Hi."
+    assert fake.asked[2]["max_completion_tokens"] == 9
+    assert not {"max_tokens", "temperature"} & fake.asked[2].keys() and fake.asked[2]["top_p"] == 1.0
+    assert len(notes) == 1 and "by chance" in notes[0]
+    model.ask((), QUESTION)
+    assert len(fake.asked) == 4  # in these words from the beginning
+    fake.ways = [warmer]
+    with pytest.raises(RemoteError, match="temperature"):
+        model.ask((), QUESTION, sampling=Sampling(temperature=0.7))  # what was wanted is not left out
+
+
 def test_closing_a_stream_leaves_the_server(fake: Fake, remote: Made) -> None:
     fake.ways = [saying(*["word "] * 10_000, pause=0.005)]
     stream = remote().stream((), QUESTION)

@@ -28,6 +28,7 @@ _log = logging.getLogger("vlm.remote")
 _KINDS: dict[str, Kind] = {"vlm": "vlm", "vllm": "vllm"}
 _SHOWN = 10  # names of models in a message
 _WHOLE = "this server knows no adaptive windows: images are read whole"
+_BY_CHANCE = "this server chooses tokens by chance: an answer may be another next time"
 _UNSURE = "this server tells no probabilities: confidence is 0 and says nothing"
 
 
@@ -57,6 +58,7 @@ class RemoteVLM:
         self._server = Server(url, api_key, patience)
         self._wanted = model
         self._noted: set[str] = set()
+        self._reworded: dict[str, None] = {}  # in the order it was found
         weakref.finalize(self, self._server.close)
 
     def close(self) -> None:
@@ -144,16 +146,30 @@ class RemoteVLM:
         return RemoteChat(self, changed(options, changes))
 
     def _answer(self, asked: Question, options: Options, tokens: list[SaidToken]) -> Generator[str | Answer]:
-        """The pieces; asked again without probabilities where a server has none to tell."""
-        if _UNSURE in self._noted:
-            asked = _unsure(asked)
-        try:
-            yield from answer_in_pieces(self._server, asked, options, tokens)
-        except Refused as error:
-            if "logprobs" not in asked.body or "logprob" not in str(error):
-                raise
-            self._note(_UNSURE)
-            yield from answer_in_pieces(self._server, _unsure(asked), options, tokens)
+        """The pieces; asked again in other words where a server refuses ours, and so from then on."""
+        for name in tuple(self._reworded):
+            asked = _REWORDED[name](asked)
+        while True:
+            try:
+                yield from answer_in_pieces(self._server, asked, options, tokens)
+                return
+            except Refused as error:
+                asked = self._in_other_words(asked, error)
+
+    def _in_other_words(self, asked: Question, refusal: Refused) -> Question:
+        """The question without what a refusal names.
+
+        Raises:
+            Refused: there is no other way to ask.
+        """
+        for name, reworded in _REWORDED.items():
+            other = reworded(asked)
+            if name in str(refusal) and other != asked:
+                self._reworded[name] = None
+                if name in _SAID:
+                    self._note(_SAID[name])
+                return other
+        raise refusal
 
     def _note(self, what: str) -> None:
         if what not in self._noted:
@@ -214,6 +230,31 @@ def _sized(served: Served, told: dict[str, Any]) -> Served:
     return served
 
 
-def _unsure(asked: Question) -> Question:
-    left = {name: value for name, value in asked.body.items() if "logprobs" not in name}
-    return replace(asked, body=left)
+def _without_logprobs(asked: Question) -> Question:
+    return replace(asked, body={n: value for n, value in asked.body.items() if "logprobs" not in n})
+
+
+def _by_newer_name(asked: Question) -> Question:
+    """OpenAI's reasoning models know the length by this name only."""
+    return replace(asked, body={_LENGTHS.get(n, n): value for n, value in asked.body.items()})
+
+
+def _without_neutral(name: str, neutral: float) -> Callable[[Question], Question]:
+    """Leave out a setting at the value that most servers have anyway."""
+
+    def without(asked: Question) -> Question:
+        body = {n: value for n, value in asked.body.items() if (n, value) != (name, neutral)}
+        return replace(asked, body=body)
+
+    return without
+
+
+_LENGTHS = {"max_tokens": "max_completion_tokens"}
+# By the word that a refusal names what it refuses with.
+_REWORDED: dict[str, Callable[[Question], Question]] = {
+    "logprob": _without_logprobs,
+    "max_completion_tokens": _by_newer_name,
+    "temperature": _without_neutral("temperature", 0.0),
+    "top_p": _without_neutral("top_p", 1.0),
+}
+_SAID = {"logprob": _UNSURE, "temperature": _BY_CHANCE}
