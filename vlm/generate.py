@@ -181,8 +181,8 @@ class Generation:
         return self.matcher.choose(scores.logits_V, self._sampled, left)
 
     def _sampled(self, logits_V: Tensor) -> int:
-        penalised = self.sampler.sampling.repetition_penalty != 1.0
-        return self.sampler.pick(logits_V, [*self.prompt, *self.ids] if penalised else ())
+        before = (self.prompt, self.ids) if self.sampler.sampling.penalised else ((), ())
+        return self.sampler.pick(logits_V, *before)
 
     def _whole(self) -> FinishReason:
         """Why an answer ended that is whole."""

@@ -1,7 +1,7 @@
 """Choosing the next token from its scores.
 
-The order of the steps is that of ``transformers``: repetition penalty, temperature, top-k, top-p,
-min-p, so that the same settings mean the same distribution.
+The order of the steps is that of ``transformers``: repetition penalty, temperature, top-k, top-p, min-p, so
+that the same settings mean the same distribution. OpenAI's two penalties, which it lacks, come second.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ class Sampling:
     top_p: float = 1.0  # keep the smallest set of at least this probability; Gemma's default is 0.95
     min_p: float = 0.0  # drop what is less likely than this share of the likeliest
     repetition_penalty: float = 1.0  # divides the scores of tokens seen (arXiv 1909.05858)
+    frequency_penalty: float = 0.0  # taken from a token's score for each time the answer has said it
+    presence_penalty: float = 0.0  # taken once from the score of what the answer has said (both as OpenAI's)
     seed: int | None = None  # same seed, same text; None: a new one each time
     top_logprobs: int = 0  # likeliest tokens to report at each place, before temperature and cuts
 
@@ -36,6 +38,8 @@ class Sampling:
             ("top_p", 0.0 < self.top_p <= 1.0, "above 0 and at most 1"),
             ("min_p", 0.0 <= self.min_p <= 1.0, "between 0 and 1"),
             ("repetition_penalty", 0.0 < self.repetition_penalty <= 100.0, "above 0 (1 is off)"),
+            ("frequency_penalty", -2.0 <= self.frequency_penalty <= 2.0, "between -2 and 2"),
+            ("presence_penalty", -2.0 <= self.presence_penalty <= 2.0, "between -2 and 2"),
             ("top_logprobs", 0 <= self.top_logprobs <= MOST_TOP, f"between 0 and {MOST_TOP}"),
             ("seed", self.seed is None or 0 <= self.seed < 2**63, "0 or more, below 2^63"),
         )
@@ -46,7 +50,12 @@ class Sampling:
     @property
     def plain(self) -> bool:
         """Whether it is the likeliest token, whatever came before."""
-        return self.temperature == 0.0 and self.repetition_penalty == 1.0
+        return self.temperature == 0.0 and not self.penalised
+
+    @property
+    def penalised(self) -> bool:
+        """Whether what came before matters."""
+        return self.repetition_penalty != 1.0 or self.frequency_penalty != 0 or self.presence_penalty != 0
 
 
 class Sampler:
@@ -60,27 +69,31 @@ class Sampler:
         else:
             self._random.manual_seed(sampling.seed)
 
-    def pick(self, logits_V: Tensor, history: Sequence[int]) -> int:
+    def pick(self, logits_V: Tensor, prompt: Sequence[int], said: Sequence[int] = ()) -> int:
         """Choose one token.
 
         Args:
             logits_V: [vocab_size].
-            history: ids of the prompt and of the answer so far, for the repetition penalty.
+            prompt: its ids, for the repetition penalty.
+            said: ids of the answer so far, for all penalties.
         """
-        scores = adjusted(logits_V, self.sampling, history)
+        scores = adjusted(logits_V, self.sampling, prompt, said)
         if self.sampling.temperature == 0.0:
             return int(scores.argmax())
         return int(torch.multinomial(scores.softmax(-1), 1, generator=self._random))
 
 
-def adjusted(logits_V: Tensor, sampling: Sampling, history: Sequence[int]) -> Tensor:
-    """Scores after penalty, temperature and cuts; dropped tokens are -inf. [vocab_size] float32."""
+def adjusted(logits_V: Tensor, sampling: Sampling, prompt: Sequence[int], said: Sequence[int] = ()) -> Tensor:
+    """Scores after penalties, temperature and cuts; dropped tokens are -inf. [vocab_size] float32."""
     scores = logits_V.float()
-    if sampling.repetition_penalty != 1.0 and history:
-        seen = torch.tensor(sorted(set(history)))
+    if sampling.repetition_penalty != 1.0 and (prompt or said):
+        seen = torch.tensor(sorted({*prompt, *said}))
         old = scores[seen]
         penalty = sampling.repetition_penalty
         scores = scores.index_copy(0, seen, torch.where(old > 0, old / penalty, old * penalty))
+    if said and (sampling.frequency_penalty != 0 or sampling.presence_penalty != 0):
+        times = torch.bincount(torch.tensor(said), minlength=scores.numel())
+        scores = scores - sampling.frequency_penalty * times - sampling.presence_penalty * (times > 0)
     if sampling.temperature == 0.0:
         return scores
     scores = scores / sampling.temperature

@@ -17,7 +17,7 @@ LOGITS = torch.tensor([1.0, 3.0, 2.0, -1.0, 0.0])
         ("temperature", -0.1), ("temperature", 101.0), ("temperature", math.nan), ("temperature", math.inf),
         ("top_k", -1), ("top_p", 0.0), ("top_p", 1.01), ("top_p", math.nan), ("min_p", -0.1), ("min_p", 1.5),
         ("repetition_penalty", 0.0), ("repetition_penalty", -1.0), ("repetition_penalty", math.nan),
-        ("seed", 2**64), ("seed", -1),
+        ("seed", 2**64), ("seed", -1), ("frequency_penalty", 2.1), ("presence_penalty", math.nan),
     ],
 )  # fmt: skip
 def test_out_of_range(field: str, value: float) -> None:
@@ -87,3 +87,12 @@ def test_repetition_penalty() -> None:
 
 def test_half_precision_scores() -> None:
     assert adjusted(LOGITS.bfloat16(), Sampling(temperature=0.5), []).dtype == torch.float32
+
+
+def test_what_the_answer_said_loses_by_openais_penalties() -> None:
+    often = Sampling(frequency_penalty=0.5)
+    assert adjusted(LOGITS, often, [0, 0], [1, 2, 1]).tolist() == [1.0, 2.0, 1.5, -1.0, 0.0]
+    once = Sampling(presence_penalty=2.0)
+    assert adjusted(LOGITS, once, [0], [1, 2, 1]).tolist() == [1.0, 1.0, 0.0, -1.0, 0.0]
+    assert not often.plain and Sampler(Sampling(presence_penalty=2.0)).pick(LOGITS, [], [1]) == 2
+    assert adjusted(LOGITS, often, [1, 1]).tolist() == LOGITS.tolist()  # the prompt counts for nothing

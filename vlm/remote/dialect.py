@@ -188,6 +188,9 @@ def _sampling(served: Served, options: Options) -> dict[str, Any]:
     sent: dict[str, Any] = {"temperature": chosen.temperature, "top_p": chosen.top_p}
     if options.top_logprobs:
         sent["top_logprobs"] = options.top_logprobs
+    for name in ("frequency_penalty", "presence_penalty"):
+        if value := getattr(chosen, name):
+            sent[name] = value
     if chosen.seed is not None:
         sent["seed"] = chosen.seed
     if options.stop:

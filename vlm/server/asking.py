@@ -166,6 +166,8 @@ def sampling_of(request: Decoding) -> Sampling:
         "top_k": request.top_k,
         "min_p": request.min_p,
         "repetition_penalty": request.repetition_penalty,
+        "frequency_penalty": request.frequency_penalty,
+        "presence_penalty": request.presence_penalty,
         "seed": None if request.seed is None else request.seed % 2**62,  # clients send negative ones too
     }
     return Sampling(**{name: value for name, value in named.items() if value is not None})  # type: ignore[arg-type]

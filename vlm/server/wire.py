@@ -267,6 +267,8 @@ class Decoding(Strict):
     top_k: int | None = Field(default=None, ge=0)
     min_p: float | None = Field(default=None, ge=0, le=1)
     repetition_penalty: float | None = Field(default=None, gt=0, le=100)
+    frequency_penalty: float | None = Field(default=None, ge=-2, le=2)
+    presence_penalty: float | None = Field(default=None, ge=-2, le=2)
     seed: int | None = Field(default=None, ge=-(2**63), lt=2**63)
     stream: bool | None = None
     parallel_tool_calls: bool | None = None
@@ -313,8 +315,6 @@ class ChatRequest(Decoding):
 
     prediction: Ignored = None
 
-    frequency_penalty: Unheeded = _unheeded()
-    presence_penalty: Unheeded = _unheeded()
     logit_bias: Unheeded = _unheeded()
     audio: Unheeded = _unheeded()
     functions: Unheeded = _unheeded()

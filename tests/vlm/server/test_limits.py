@@ -184,7 +184,7 @@ def test_an_image_of_many_bytes_is_refused(small: Served) -> None:
         ({"tool_choice": {"type": "function"}}, "tool_choice.function"),
         ({"response_format": {"type": "json_schema"}}, "response_format.json_schema"),
         ({"logit_bias": {"5": 1}}, "logit_bias"),
-        ({"frequency_penalty": 0.5}, "frequency_penalty"),
+        ({"frequency_penalty": 2.5}, "frequency_penalty"),
         ({"vlm": {"zoom": 2}}, "vlm.zoom"),
         ({"temprature": 0.5}, "temprature"),
         ({"wei\u202erd\n": 1}, "wei\\u202erd\\n"),
