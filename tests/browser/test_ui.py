@@ -85,6 +85,7 @@ def test_a_picture_can_be_taken(chat: Opened) -> None:
     page = chat.page
     page.get_by_role("button", name="Camera").click()
     page.locator("#camera").get_by_text("Webcam").click()
+    page.wait_for_function("document.querySelector('#camera video')?.videoWidth > 0")  # it shows something
     page.get_by_role("button", name="capture photo").click()
     page.locator("#question .thumbnail-item img").wait_for()
     page.locator("#camera").get_by_text("Webcam").wait_for()  # ready for the next one
