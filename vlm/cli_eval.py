@@ -6,7 +6,7 @@ import json
 import math
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -88,7 +88,9 @@ def reading(
     """
     wanted = Wanted(model, url, api_key)
     if data is None:
-        _only_with_data({"--policy": policy, "--report": report, "--against": against, **_many(at_once)})
+        _only_with_data(
+            {"--policy": policy, "--report": report, "--against": against, "--at-once": at_once > 1}
+        )
         return _evaluate("READING", _Asked(wanted, limit or 500, split.value, task, seed, show, as_json))
     _only_without_data(task, show)
     _compare_readings(_Run(data, wanted, policy or ["adaptive"], limit, as_json, report, at_once), against)
@@ -119,7 +121,9 @@ def docvqa(
     """
     wanted = Wanted(model, url, api_key)
     if data is None:
-        _only_with_data({"--policy": policy, "--report": report, "--suffix": suffix, **_many(at_once)})
+        _only_with_data(
+            {"--policy": policy, "--report": report, "--suffix": suffix, "--at-once": at_once > 1}
+        )
         return _evaluate("DOCVQA", _Asked(wanted, limit or 300, split.value, task, seed, show, as_json))
     _only_without_data(task, show)
     with with_extra("eval"):
@@ -263,11 +267,9 @@ class _Run:
     report: Path | None
     at_once: int = 1
 
-    @contextmanager
-    def model(self) -> Iterator[Model]:
+    def model(self) -> AbstractContextManager[Model]:
         """The model, which may be asked ``at_once``."""
-        with asked_by(self.wanted.load(), self.at_once) as vlm:
-            yield vlm
+        return asked_by(self.wanted.load(), self.at_once)
 
     def items(
         self,
@@ -353,11 +355,6 @@ def _compare_readings(asked: _Run, against: str | None) -> None:
     asked.finish(found, table.READING)
 
 
-def _many(at_once: int) -> dict[str, object]:
-    """The option where it was given: what is generated is asked as many at once as the model can."""
-    return {"--at-once": at_once > 1}
-
-
 def _only_with_data(given: Mapping[str, object]) -> None:
     from vlm.errors import UsageError
 
@@ -402,7 +399,7 @@ class _Asked:
 def _scores(table: str, asked: _Asked) -> list[Score]:
     """Run the tasks of a table."""
     from vlm.errors import UsageError
-    from vlm.session import VLM
+    from vlm.session import AT_ONCE
 
     with with_extra("train"):
         from vlm.evaluation import scores
@@ -413,14 +410,12 @@ def _scores(table: str, asked: _Asked) -> list[Score]:
     if unknown:
         raise UsageError(f"unknown task {', '.join(sorted(unknown))}: {', '.join(t.name for t in known)}")
     tasks = [task for task in known if task.name in wanted]
-    model = asked.wanted.load()
-    if isinstance(model, VLM):
-        model = model.shared()
     split = cast(Any, asked.split)
     found: list[scores.Score] = []
-    for task in tasks:
-        with progress(task.title, asked.limit) as advance, with_extra("train"):
-            found.append(scores.run(model, task, split, asked.limit, asked.seed, on_answer=advance))
+    with asked_by(asked.wanted.load(), AT_ONCE) as model:
+        for task in tasks:
+            with progress(task.title, asked.limit) as advance, with_extra("train"):
+                found.append(scores.run(model, task, split, asked.limit, asked.seed, on_answer=advance))
     return found
 
 

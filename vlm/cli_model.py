@@ -151,11 +151,14 @@ def _watched(load: Callable[[], _M], status: Status, doing: str) -> _M:
 @contextmanager
 def asked_by(vlm: Model, at_once: int) -> Iterator[Model]:
     """The model for so many threads, which are told to give up when the block ends, however it does."""
+    if at_once == 1:
+        yield vlm
+        return
     from vlm.parallel import wait_for_calls
     from vlm.scheduler import SharedEngine
     from vlm.session import VLM
 
-    if at_once == 1 or not isinstance(vlm, VLM):  # one on a server may be asked by any number
+    if not isinstance(vlm, VLM):  # one on a server may be asked by any number
         yield vlm
         return
     given_up = Event()

@@ -52,6 +52,15 @@ def test_policies_stand_in_one_table(run: Run, scripted: ScriptedEngine, folder:
     ]
 
 
+def test_cases_at_once_make_the_same_table(run: Run, scripted: ScriptedEngine, folder: Path) -> None:
+    def without_seconds(*more: object) -> list[list[str]]:
+        code, out, _ = run("eval", "docvqa", "--data", folder, *more)
+        assert code == 0
+        return [line.split()[:4] for line in out.splitlines()]
+
+    assert without_seconds("--at-once", 3) == without_seconds()
+
+
 def test_the_table_as_json_and_the_report(
     run: Run, scripted: ScriptedEngine, folder: Path, tmp_path: Path
 ) -> None:
@@ -89,6 +98,8 @@ def test_a_damaged_image_fails_alone(run: Run, scripted: ScriptedEngine, folder:
         (("docvqa", "--policy", "off"), "--policy belongs to a folder"),
         (("reading", "--against", "tesseract"), "--against belongs to a folder"),
         (("docvqa", "--report", "out.html"), "--report belongs to a folder"),
+        (("docvqa", "--at-once", "2"), "--at-once belongs to a folder"),
+        (("reading", "--at-once", "2"), "--at-once belongs to a folder"),
         (("docvqa", "--data", "SET", "--task", "shapes"), "leave them out with --data"),
         (("docvqa", "--data", "SET", "--policy", "fine"), "fine"),
         (("docvqa", "--data", "SET", "--report", "missing/out.html"), "no such folder to write in"),

@@ -117,3 +117,10 @@ def test_clients_see_a_name_and_no_path(model: str, name: str) -> None:
 @pytest.mark.parametrize("key", ["", "two words", "ключ"])
 def test_a_key_that_guards_nothing_is_refused(run: Run, key: str) -> None:
     assert "--api-key" in run("serve", "--port", 0, "--api-key", key).refused()
+
+
+def test_without_a_key_it_is_asked_as_localhost(tiny: Path) -> None:
+    with started("-m", str(tiny)) as (_, _, client):
+        eventually(lambda: healthy(client))
+        assert client.get("/v1/models").status_code == 200
+        assert client.get("/v1/models", headers={"host": "evil.example"}).status_code == 403

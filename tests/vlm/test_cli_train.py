@@ -77,3 +77,6 @@ def test_what_is_no_checkpoint_ends_in_one_line_and_spoils_nothing(run: Run, tmp
         assert "not a checkpoint" in run("train", "export", text, folder).refused()
     assert [path.name for path in kept.iterdir()] == ["config.json"]
     assert (kept / "config.json").read_text() == "mine" and not (tmp_path / "new").exists()
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    assert run("train", "export", text, empty).code == 2 and empty.is_dir()

@@ -3,7 +3,7 @@
 A way to run a case is a function ``(item, policy) -> Outcome``; ``docvqa``, ``fields``, ``reading`` and
 ``windows`` differ in that alone. An image or a question that fails counts as wrong and keeps its
 error, because a run of hours must not end at one damaged file and a set must not get easier by what
-could not be asked.
+could not be asked. A server that goes away ends the run: that is no case's fault.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ def run(
         item, policy = asked
         try:
             return case(item, policy)
-        except OutageError:  # no case's fault, and every later one would fail as well
+        except OutageError:  # every later case would fail as well
             raise
         except (VlmError, ImageError) as error:
             nothing = dict.fromkeys(("exact", "anls", "valid", item.measure), 0.0)

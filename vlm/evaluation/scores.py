@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,7 @@ from vlm.evaluation import tasks
 from vlm.evaluation.metrics import same
 from vlm.evaluation.tasks import Case, Maker, cases
 from vlm.options import Options
+from vlm.parallel import in_order
 from vlm.scheduler import SharedEngine
 from vlm.session import AT_ONCE, VLM
 from vlm.training.fonts import Split
@@ -156,15 +157,11 @@ def run(
     outcomes: list[Outcome] = []
     started = time.perf_counter()
     shared = isinstance(vlm, VLM) and isinstance(vlm.engine, SharedEngine)
-    with ThreadPoolExecutor(AT_ONCE if shared else 1) as asking:
-        try:
-            for done in asking.map(outcome, asked):
-                outcomes.append(done)
-                if on_answer is not None:
-                    on_answer()
-        except BaseException:
-            asking.shutdown(wait=False, cancel_futures=True)
-            raise
+    with closing(in_order(asked, outcome, AT_ONCE if shared else 1)) as answered:
+        for _, done in answered:
+            outcomes.append(done)
+            if on_answer is not None:
+                on_answer()
     return Score(task, tuple(outcomes), (time.perf_counter() - started) / count)
 
 

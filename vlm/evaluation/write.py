@@ -24,14 +24,12 @@ from vlm.evaluation.kinds import KINDS, pages
 from vlm.evaluation.phone import JPEG_QUALITY, photographed
 from vlm.training.fonts import Split
 from vlm.training.page import Page, Question
-from vlm.training.questions import fact_question
-from vlm.training.wordings import ABSENT_KEYS, ANSWERS_TOO
+from vlm.training.questions import fact_question, untold
 
 Wear = Literal["none", "phone"]
 IMAGES = "documents"  # DocVQA's name for the folder of images
 _SCANNER_QUALITY = 90  # of its JPEG
 _QUESTIONS = 2  # of a document at most
-_NAMED = ("price", "quantity", "field")  # asked of a thing: no field of a document
 _PLAIN = str.maketrans("", "", ",$%k ")  # what stands around a chart's numbers
 
 
@@ -175,10 +173,5 @@ def _fields(page: Page, rng: random.Random) -> dict[str, str | None]:
 
 def _absent(page: Page, rng: random.Random) -> str:
     """A key that the page tells nothing of, by no name; empty where none was drawn."""
-    known, said = {fact.key for fact in page.facts}, " ".join(page.lines).lower()
-    free = [
-        key for key in ABSENT_KEYS
-        if key not in (*_NAMED, *known) and not known & ANSWERS_TOO.get(key, frozenset())
-        and key.split("_")[0] not in said
-    ]  # fmt: skip
+    free = untold(page)
     return rng.choice(free) if free else ""

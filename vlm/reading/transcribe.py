@@ -229,7 +229,10 @@ class PageReader:
 
 
 def _repeats(text: str, tile: Tile) -> bool:
-    """Whether a text repeats itself beyond what is seen (pages repeat "0.00", too), or has far more lines."""
+    """Whether a text repeats itself beyond what is seen (pages repeat "0.00", too), or has far more lines.
+
+    More lines than are seen, one of them twice in a row, are enough where the tile can be read in halves.
+    """
     said = [line for line in text.split("\n") if line.strip()]
     if tile.halves and len(said) > len(tile.lines) and any(a == b for a, b in pairwise(said)):
         return True

@@ -236,7 +236,10 @@ def _without_logprobs(asked: Question) -> Question:
 
 def _by_newer_name(asked: Question) -> Question:
     """OpenAI's reasoning models know the length by this name only."""
-    return replace(asked, body={_LENGTHS.get(n, n): value for n, value in asked.body.items()})
+    body = dict(asked.body)
+    if "max_tokens" in body:
+        body["max_completion_tokens"] = body.pop("max_tokens")
+    return replace(asked, body=body)
 
 
 def _without_neutral(name: str, neutral: float) -> Callable[[Question], Question]:
@@ -249,7 +252,6 @@ def _without_neutral(name: str, neutral: float) -> Callable[[Question], Question
     return without
 
 
-_LENGTHS = {"max_tokens": "max_completion_tokens"}
 # By the word that a refusal names what it refuses with.
 _REWORDED: dict[str, Callable[[Question], Question]] = {
     "logprob": _without_logprobs,

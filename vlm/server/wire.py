@@ -3,8 +3,8 @@
 Every field is strict: a number as text is a mistake, not a number. Fields fall into three kinds. Those
 that are heeded; those that change nothing in an answer of this model and are ignored (``user``,
 ``metadata``, ``store`` ...); and those that would change it and can't be heeded, which are taken only with
-the value that changes nothing (``logit_bias: {}``). Any other name is refused, so that no setting is ever
-dropped in silence.
+the value that changes nothing (``logit_bias: {}``). Any other name is refused unless it says nothing (null,
+empty, a neutral value other servers' clients send), so that no setting is ever dropped in silence.
 """
 
 from __future__ import annotations
@@ -290,8 +290,8 @@ class Decoding(Strict):
             return given
 
         def says(name: str, value: Any) -> bool:
-            unknown = name not in cls.model_fields
-            return value != _NEUTRAL.get(name, given) and not (unknown and value in (None, {}, []))
+            neutral = name in _NEUTRAL and value == _NEUTRAL[name]
+            return not neutral and (name in cls.model_fields or value not in (None, {}, []))
 
         return {name: value for name, value in given.items() if says(name, value)}
 

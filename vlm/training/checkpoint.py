@@ -70,6 +70,7 @@ def whole(folder: Path) -> Iterator[Path]:
     Raises:
         UsageError: ``folder`` can't be made.
     """
+    new = not folder.exists()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         beside = Path(tempfile.mkdtemp(prefix=".unfinished.", dir=folder))
@@ -81,8 +82,9 @@ def whole(folder: Path) -> Iterator[Path]:
             os.replace(made, folder / made.name)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
-        with suppress(OSError):
-            folder.rmdir()  # where nothing came into it
+        if new:
+            with suppress(OSError):
+                folder.rmdir()  # where nothing came into it
 
 
 def write_skeleton(folder: Path) -> ModelConfig:

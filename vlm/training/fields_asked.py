@@ -22,7 +22,7 @@ ASKED = (  # the first is what ``vlm read --schema`` asks, and comes most often
     "Fill in as JSON: {}.",
     "JSON with {}.",
 )
-# What people call a field, where that is not the key itself.
+# What people call a field, where that is not the key alone; one that comes twice is drawn twice as often.
 NAMES: dict[str, tuple[str, ...]] = {
     "shop": ("shop", "shop_name", "store", "store_name", "merchant", "vendor", "seller"),
     "company": ("company", "company_name", "vendor", "supplier"),

@@ -290,13 +290,13 @@ def _tells_like(page: Page, key: str) -> bool:
     return any(fact.key in ANSWERS_TOO.get(key, ()) for fact in page.facts)
 
 
+def untold(page: Page) -> list[str]:
+    """What one may ask of any document and this page tells by no name."""
+    said, told = " ".join(page.lines).lower(), {fact.key for fact in page.facts}
+    free = (key for key in ABSENT_KEYS if key not in (*NAMED, *told) and not _tells_like(page, key))
+    return [key for key in free if key.split("_")[0] not in said]
+
+
 def _fields(page: Page, rng: random.Random) -> Question | None:
     """Ask for several fields as JSON, some of which the page does not tell; None where it tells too few."""
-    said = " ".join(page.lines).lower()
-    told = {fact.key for fact in page.facts}
-    missing = [
-        key
-        for key in ABSENT_KEYS
-        if key not in (*NAMED, *told) and not _tells_like(page, key) and key.split("_")[0] not in said
-    ]
-    return fields_question(page, _unambiguous(page), missing, rng, LONGEST)
+    return fields_question(page, _unambiguous(page), untold(page), rng, LONGEST)

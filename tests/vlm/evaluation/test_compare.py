@@ -15,7 +15,7 @@ from PIL import Image
 
 from pan_and_scan import Window
 from vlm.answer import Answer
-from vlm.errors import UsageError
+from vlm.errors import OutageError, UsageError
 from vlm.evaluation.compare import (
     Asking,
     Cutting,
@@ -114,6 +114,15 @@ def test_what_fails_counts_as_wrong_and_says_why(tmp_path: Path, wide: Item) -> 
     assert "torn.png" in failed.error and not failed.right
     assert failed.scores["exact"] == failed.scores["anls"] == 0.0 and failed.said == ""
     assert fine.right and not fine.error and len(told) == 2
+
+
+@pytest.mark.parametrize("at_once", [1, 2])
+def test_a_server_that_goes_away_ends_the_run(wide: Item, at_once: int) -> None:
+    def away(item: Item, policy: str) -> Outcome:
+        raise OutageError("nobody there")
+
+    with pytest.raises(OutageError):
+        run(away, [wide] * 3, ("off",), at_once=at_once)
 
 
 def test_fields_are_asked_by_their_schema(tmp_path: Path, wide: Item) -> None:
