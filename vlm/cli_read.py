@@ -77,7 +77,7 @@ def read(
     ] = None,
     max_tokens: Annotated[int | None, typer.Option(min=1, help="Length of a window's text at most.")] = None,
     at_once: Annotated[
-        int, typer.Option(min=1, max=256, help="Pages read at the same time, in their order; helps with --url.")
+        int, typer.Option(min=1, max=256, help="Pages read at the same time; helps with --url.")
     ] = 1,
     dtype: DtypeOption = "auto",
     device: DeviceOption = "auto",
