@@ -40,7 +40,12 @@ def compare_tab(models: Models, settings: list[Any]) -> Comparison:
             image.preprocess = lambda payload: None if payload is None else payload.path
         with gr.Column(scale=5, min_width=300):
             question = gr.Textbox(
-                label="Question", value="What is the total?", lines=2, max_lines=4, max_length=4000
+                label="Question",
+                value="What is the total?",
+                lines=2,
+                max_lines=4,
+                max_length=4000,
+                elem_id="compare-question",
             )
             with gr.Row(elem_classes="keep"):
                 run = gr.Button("Compare", variant="primary", scale=3, min_width=120)

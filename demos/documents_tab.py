@@ -95,6 +95,7 @@ def _job_side() -> tuple[list[Any], Any, Any]:
         max_lines=4,
         visible=False,
         max_length=4000,
+        elem_id="document-question",
     )
     with gr.Row(elem_classes="keep"):
         run = gr.Button("Read", variant="primary", scale=3, min_width=120, elem_id="read")

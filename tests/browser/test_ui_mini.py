@@ -49,7 +49,7 @@ def test_the_policies_answer_side_by_side(app: Opened) -> None:
     app.tab("Compare")
     app.page.locator("#compare-examples button", has_text="Tall strip").click()
     app.page.locator("#compared img").wait_for()
-    app.page.get_by_label("Question", exact=True).last.fill("What does it say?")
+    app.page.locator("#compare-question textarea").fill("What does it say?")
     app.page.get_by_role("button", name="Compare", exact=True).click()
     for policy in ("off", "gemma3", "adaptive"):
         app.shown(f"evidence-{policy}")
@@ -112,7 +112,7 @@ def test_pages_of_a_pdf_come_one_by_one_and_fields_by_a_schema(app: Opened, tmp_
     app.page.locator("#document-table th", has_text="year").wait_for()
     app.page.wait_for_function("!document.querySelector('#read').disabled")  # the reading has ended
     app.page.get_by_label("Answer to a question").check()
-    app.page.get_by_label("Question", exact=True).last.fill("What does rye bread cost?")
+    app.page.locator("#document-question textarea").fill("What does rye bread cost?")
     app.page.locator("#read").click()
     app.page.locator("#document-table", has_text="Where it was looked for").wait_for()
     app.page.get_by_text(re.compile("Found on letter.pdf, page 2")).wait_for()
