@@ -56,6 +56,10 @@ def vlm(
     rate: Annotated[
         float, typer.Option(min=0.01, max=1.0, help="Share of the full rates; less to finish a good model.")
     ] = 1.0,
+    heads: Annotated[
+        Path | None,
+        typer.Option(exists=True, dir_okay=False, help="reader.pt of the run before START, for its heads."),
+    ] = None,
     seed: SeedOption = 2,
 ) -> None:
     """Stage two: projector and decoder learn to answer."""
@@ -74,7 +78,7 @@ def vlm(
         stage = ReaderStage(folder, start, out, minutes, seed=seed)
         stage = replace(stage, muon_rate=stage.muon_rate * rate, adam_rate=stage.adam_rate * rate)
         stage = replace(stage, encoder_share=encoder_share, encoder_alone=encoder_alone, replays=replays)
-        train_reader(replace(stage, projector_share=projector_share))
+        train_reader(replace(stage, projector_share=projector_share, heads=heads))
 
 
 @train_app.command()

@@ -11,7 +11,7 @@ import random
 from vlm.training.chart_data import facts, room, series
 from vlm.training.chart_drawing import drawn
 from vlm.training.fonts import Split
-from vlm.training.page import Page
+from vlm.training.page import Level, Page
 from vlm.training.text import TextSampler
 
 
@@ -38,4 +38,8 @@ def chart(rng: random.Random, width: int, height: int, split: Split, text: TextS
         letters = drawn(rng, space, shown, split)
         if letters.clear:
             lines, glyphs, where = letters.read()
-            return Page(letters.image, lines, glyphs, facts(rng, shown, where.__getitem__))
+            told = facts(rng, shown, where.__getitem__)
+            levels = tuple(
+                Level(value / shown.span, where["label", index]) for index, value in enumerate(shown.values)
+            )
+            return Page(letters.image, lines, glyphs, told, levels=levels)

@@ -60,7 +60,7 @@ def degrade(page: Page, rng: random.Random, strength: float = 1.0) -> Page:
     image = _relight(image, contrast, wear)
     if wear.happens(0.5):
         image = _compress(image, round(90 - min(1.0, wear.strength) * 70 * wear.unit()))
-    return Page(image, page.lines, glyphs, page.facts, marks)
+    return replace(page, image=image, glyphs=glyphs, marks=marks)
 
 
 @dataclass(frozen=True)

@@ -39,10 +39,11 @@ TEXT_LENGTH = 128  # characters the text tower sees
 EMPTY = 0  # class of an empty slot; a character is its CHARSET index + 1
 CLASSES = len(CHARSET) + 1
 LARGEST, SMALLEST = "largest", "smallest"  # of all that the page shows: a shape, or what a chart names
+LEVELS = tuple(f"level {index}" for index in range(10))  # how much what a chart names is of its axis
 SEEN_CLASSES = {
-    name: CLASSES + index for index, name in enumerate((*SHADES, *sorted(FORMS), LARGEST, SMALLEST))
+    name: CLASSES + index for index, name in enumerate((*SHADES, *sorted(FORMS), LARGEST, SMALLEST, *LEVELS))
 }
-DENSE_CLASSES = CLASSES + len(SEEN_CLASSES)  # a character, the colour or the kind of a shape, an extreme
+DENSE_CLASSES = CLASSES + len(SEEN_CLASSES)  # a character, colour or kind of a shape, an extreme, a level
 IGNORED_SLOT = 255  # of a window whose letters are too small to read
 WHOLE = 0.75  # share of a shape that must be shown for its kind to be seen
 POOL = 2  # patches along one side of a soft token
@@ -54,19 +55,22 @@ def slot_classes(
     config: VisionConfig,
     marks: Iterable[Mark] = (),
     extremes: Iterable[tuple[str, Glyph | Mark]] = (),
+    levels: Iterable[tuple[str, Glyph]] = (),
 ) -> np.ndarray:
     """Classes of the characters in each patch, grouped by soft token.
 
     The patches around the middle of a shape name its colour and its kind; the others within it say
     nothing, so that large shapes don't count for more. Of a shape that is cut off nothing is asked.
     What is the largest or the smallest says so in the last slot of its patches: the encoder, which sees
-    all of a chart at once, learns to compare before the decoder has to.
+    all of a chart at once, learns to compare before the decoder has to. Likewise the slot before it says
+    how long the bar of a label is, or how high its point lies.
 
     Args:
         glyphs: in reading order, in pixels of the encoder's square; those outside are left out.
         config: shape of the tower.
         marks: shapes, in the same pixels.
         extremes: ``LARGEST`` or ``SMALLEST``, and a shape that is so or a character of its name.
+        levels: one of ``LEVELS``, and a character of the label it belongs to.
 
     Returns:
         uint8 [tokens, POOL * POOL, SLOTS]; patches of a token row by row, characters in reading
@@ -92,10 +96,11 @@ def slot_classes(
         if on_grid and used[row, column] < SLOTS and glyph.char in _CLASS_OF:
             grid[row, column, used[row, column]] = _CLASS_OF[glyph.char]
             used[row, column] += 1
-    for name, place in extremes:
-        column, row = int(place.x // config.patch_size), int(place.y // config.patch_size)
-        if 0 <= column < side and 0 <= row < side and grid[row, column, -1] == EMPTY:
-            grid[row, column, -1] = SEEN_CLASSES[name]
+    for slot, told in ((-1, extremes), (-2, levels)):
+        for name, place in told:
+            column, row = int(place.x // config.patch_size), int(place.y // config.patch_size)
+            if 0 <= column < side and 0 <= row < side and grid[row, column, slot] == EMPTY:
+                grid[row, column, slot] = SEEN_CLASSES[name]
     cells = grid.reshape(side // POOL, POOL, side // POOL, POOL, SLOTS).transpose(0, 2, 1, 3, 4)
     return cells.reshape(-1, POOL * POOL, SLOTS)
 

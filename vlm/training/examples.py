@@ -24,10 +24,10 @@ from vlm.masks import Span
 from vlm.pixels import resize_square
 from vlm.prompt import ImagePart, Turn, plan_chat
 from vlm.tokenizer import GemmaTokenizer
-from vlm.training.encoder import IGNORED_SLOT, LARGEST, SMALLEST, slot_classes, text_classes
+from vlm.training.encoder import IGNORED_SLOT, LARGEST, LEVELS, SMALLEST, slot_classes, text_classes
 from vlm.training.fonts import Split
-from vlm.training.page import ABSENT, Fact, Glyph, Mark, Page, Question
-from vlm.training.questions import Decoys, talk_about, talk_about_two
+from vlm.training.page import ABSENT, Fact, Glyph, Level, Mark, Page, Question
+from vlm.training.questions import Decoys, is_picture, talk_about, talk_about_two
 from vlm.training.scenes import Scene, Scenes
 
 IGNORED = -100
@@ -35,6 +35,7 @@ DECIDED = 3.0  # times the weight of an answer that is decided and not read: few
 WEIGHT = -0.5  # a label weighs its answer's length to this power, so that long answers don't drown short ones
 LEGIBLE = 3.5  # pixels between neighbouring characters of a window's square; below, nobody can read
 TURNS = (1, 2, 3, 5)  # a further question costs a fraction of a further image
+PICTURE_TURNS = (4, 6, 8, 10)  # of shapes and charts: short answers, each to be decided anew
 SORTED = 16  # batches whose examples are sorted by length together; at 4, a third of a batch is padding
 INNER = 0.7  # of half a shape's size: what lies within is shape, whatever its kind
 _EXTREMES = {  # by the key of a fact, of charts and of shapes
@@ -179,7 +180,8 @@ class BatchMaker:
         if layout.images == 2:
             questions = talk_about_two(pages, rng, words)
         else:
-            questions = talk_about(pages[0], rng, words, turns=rng.choice(TURNS))
+            turns = PICTURE_TURNS if is_picture(pages[0]) and layout.windows == 1 else TURNS
+            questions = talk_about(pages[0], rng, words, turns=rng.choice(turns))
         for page in pages:
             words.note(page)
         questions = _within(questions, MOST_TEXT)
@@ -238,8 +240,10 @@ class BatchMaker:
             ) for m in page.marks
         ]  # fmt: skip
         # Of a part of the page nobody can tell what is the largest of the whole.
-        extremes = _extremes(page.facts, glyphs, marks) if window.kind == "whole" else ()
-        slots = torch.from_numpy(slot_classes(glyphs, self.vision, marks, extremes))
+        whole = window.kind == "whole"
+        extremes = _extremes(page.facts, glyphs, marks) if whole else ()
+        levels = _levels(page.levels, glyphs) if whole else ()
+        slots = torch.from_numpy(slot_classes(glyphs, self.vision, marks, extremes, levels))
         if 0 < _pitch(glyphs) < LEGIBLE:
             slots.fill_(IGNORED_SLOT)
         return slots
@@ -317,6 +321,13 @@ def _extremes(
             found += [(name, glyphs[at]) for at in fact.at if at is not None]
             found += [(name, marks[at]) for at in fact.marks]
     return found
+
+
+def _levels(levels: Sequence[Level], glyphs: Sequence[Glyph]) -> list[tuple[str, Glyph]]:
+    """The class of each level, once a character of its label."""
+    last = len(LEVELS) - 1
+    classes = [(LEVELS[min(last, int(level.share * len(LEVELS)))], level.at) for level in levels]
+    return [(name, glyphs[index]) for name, at in classes for index in at if index is not None]
 
 
 def _within(questions: Sequence[Question], most: int) -> list[Question]:

@@ -51,6 +51,14 @@ class Fact:
 
 
 @dataclass(frozen=True)
+class Level:
+    """How large what a chart's label names is drawn."""
+
+    share: float  # of the axis, or of the largest slice; in (0, 1]
+    at: tuple[int | None, ...]  # glyph of each character of the label
+
+
+@dataclass(frozen=True)
 class Page:
     """An image and its truth."""
 
@@ -59,6 +67,7 @@ class Page:
     glyphs: tuple[Glyph, ...]  # of the lines, in reading order, interior spaces included
     facts: tuple[Fact, ...] = ()
     marks: tuple[Mark, ...] = ()
+    levels: tuple[Level, ...] = ()
 
 
 @dataclass(frozen=True)

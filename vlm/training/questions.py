@@ -127,7 +127,7 @@ def _one(page: Page, rng: random.Random, decoys: Sequence[str]) -> Question | No
             (12 if counted else 0, lambda: _line(page, rng)),
             (2 if counted else 0, lambda: _said(rng.choice(COUNT_LINES), str(len(page.lines)))),
             (7, lambda: _contains(page, rng, decoys)),
-            (6, lambda: absent_question(page, rng, decoys)),
+            (6 if drawn else 12, lambda: absent_question(page, rng, decoys)),
         ]
     if page.facts:
         kinds += [(60, lambda: fact_question(page, rng)), (0 if drawn else 5, lambda: _confirm(page, rng))]
@@ -145,6 +145,11 @@ def _one_below_another(page: Page) -> bool:
 def _is_chart(page: Page) -> bool:
     """Whether a page's text is labels and ticks, which nobody would read line by line."""
     return any(fact.key in ("value", "largest") for fact in page.facts)
+
+
+def is_picture(page: Page) -> bool:
+    """Whether most of what a page tells is seen and not read: shapes or a chart."""
+    return bool(page.marks) or _is_chart(page)
 
 
 def _said(text: str, answer: str) -> Question:

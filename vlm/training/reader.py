@@ -28,7 +28,7 @@ from vlm.layers import DecoderLayer, LayerInputs
 from vlm.masks import Queries
 from vlm.rope import rotate
 from vlm.training.averaged import HORIZON, RunningMean, State
-from vlm.training.encoder import EncoderHeads, as_pixels
+from vlm.training.encoder import SLOTS, EncoderHeads, as_pixels
 from vlm.training.examples import IGNORED, LAYOUTS, Batch, BatchMaker, Layout, ReaderBatches
 from vlm.training.loop import Loop, RunLog, load_optimizers, load_state, optimizers, save_state
 from vlm.training.replay import with_replays
@@ -89,6 +89,7 @@ class ReaderStage:
     contrast_weight: float = 0.1
     seed: int = 2
     bf16: bool | None = None  # as in ``Loop``
+    heads: Path | None = None  # reader.pt of an earlier run, for the encoder's heads that ``start`` lacks
     layouts: tuple[Layout, ...] = field(default=LAYOUTS)
     check_pages: int = 96
 
@@ -118,6 +119,27 @@ class Reader(nn.Module):
             raise UsageError(f"a model of another shape than mini ({error})") from None
         if unexpected or any(not name.startswith("heads.") for name in missing):
             raise UsageError("a model of another shape than mini")
+
+    def take_heads(self, path: Path) -> bool:
+        """Take the encoder's heads, which an exported model has not, from the reader.pt of a run before it.
+
+        Returns:
+            Whether they had learnt anything there.
+
+        Raises:
+            UsageError: not a reader.pt of this shape.
+        """
+        state = load_state(path, "reader")
+        prefix = "heads."
+        held = {k.removeprefix(prefix): v for k, v in state["reader"].items() if k.startswith(prefix)}
+        own = self.heads.state_dict()
+        for name in ("dense.weight", "dense.bias"):
+            held[name] = _widened(held.get(name), own[name])
+        try:
+            self.heads.load_state_dict(held)
+        except RuntimeError as error:
+            raise UsageError(f"{path}: heads of another shape than this model's ({error})") from None
+        return bool(state.get("has_heads", True))
 
     def losses(self, batch: Batch, encoder_alone: bool = False, new_heads: bool = False) -> dict[str, Tensor]:
         """Answer loss, guide loss, dense loss, and the share of answer tokens guessed right.
@@ -179,6 +201,16 @@ class Reader(nn.Module):
         return total / len(self.guided)
 
 
+def _widened(few: Tensor | None, many: Tensor) -> Tensor:
+    """What a head knew of the classes of its time, and ``many``'s start for those that came since."""
+    if few is None or few.shape[0] % SLOTS or few.shape[0] > many.shape[0]:
+        raise UsageError("heads of another shape than this model's")
+    grown = many.clone().view(SLOTS, -1, *many.shape[1:])
+    known = few.view(SLOTS, -1, *few.shape[1:])
+    grown[:, : known.shape[1]] = known
+    return grown.view_as(many)
+
+
 def init_reader(vision: Vision, decoder: GemmaDecoder) -> None:
     """Random start that keeps the residual stream near unit size."""
     width = decoder.config.hidden_size
@@ -209,6 +241,8 @@ def train_reader(stage: ReaderStage) -> Reader:
         vision.encoder.requires_grad_(False)
         reader.heads.requires_grad_(False)
     step, has_heads = _start(reader, groups, stage.start)
+    if stage.heads is not None:
+        has_heads = reader.take_heads(stage.heads)
     new_heads = 0.0 if has_heads else stage.new_heads
     # Fuses the norms and what lies between the products. The encoder as a whole, which gains a fifth;
     # the decoder layer by layer, because of the taps.

@@ -47,10 +47,10 @@ class Scenes:
         self.text = self.typesetter.text
         self.templates = templates_of(split)
         self._kinds: tuple[tuple[float, Callable[[Scene], Page | None]], ...] = (
-            (26, self.lines),
-            (42, self.document),
-            (16, self.shapes),
-            (16, self.chart),
+            (19, self.lines),
+            (35, self.document),
+            (21, self.shapes),
+            (25, self.chart),
         )
 
     def page(self, scene: Scene) -> Page:

@@ -140,6 +140,17 @@ def test_what_is_compared_differs_and_what_is_printed_is_read(pages: list[Page])
     }  # fmt: skip
 
 
+def test_levels_are_those_of_the_labels_and_follow_the_values(pages: list[Page]) -> None:
+    for page in pages:
+        names = ["".join(page.glyphs[at].char for at in level.at if at is not None) for level in page.levels]
+        shares = dict(zip(names, (level.share for level in page.levels), strict=True))
+        assert len(shares) >= 3 and all(0 < share <= 1 for share in shares.values()), shares
+        most, least = told(page, "largest"), told(page, "lowest")
+        assert most is not None and least is not None
+        assert max(shares, key=shares.__getitem__) == most.answer
+        assert min(shares, key=shares.__getitem__) == least.answer
+
+
 def test_letters_are_legible_at_224(pages: list[Page]) -> None:
     measured = 0
     for page in pages + charts("train", 4, (448, 320)):

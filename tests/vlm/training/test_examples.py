@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 from pathlib import Path
+from statistics import fmean
 
 import pytest
 import torch
@@ -16,9 +17,28 @@ pytest.importorskip("open_clip")
 from pan_and_scan import Window
 from vlm.prompt import ImagePart, Turn, plan_chat
 from vlm.training.checkpoint import write_skeleton
-from vlm.training.encoder import CLASSES, EMPTY, IGNORED_SLOT, LARGEST, SEEN_CLASSES, SLOTS, SMALLEST
-from vlm.training.examples import DECIDED, IGNORED, BatchMaker, Layout, ReaderBatches, _pitch
-from vlm.training.page import Fact, Glyph, Mark, Page
+from vlm.training.encoder import (
+    CLASSES,
+    EMPTY,
+    IGNORED_SLOT,
+    LARGEST,
+    LEVELS,
+    SEEN_CLASSES,
+    SLOTS,
+    SMALLEST,
+)
+from vlm.training.examples import (
+    DECIDED,
+    IGNORED,
+    PICTURE_TURNS,
+    TURNS,
+    BatchMaker,
+    Layout,
+    ReaderBatches,
+    _pitch,
+)
+from vlm.training.page import Fact, Glyph, Level, Mark, Page
+from vlm.training.questions import is_picture
 from vlm.training.scenes import Scenes
 
 
@@ -155,6 +175,34 @@ def test_the_largest_and_the_smallest_are_told_on_a_whole_page_alone(maker: Batc
     assert whole[LARGEST] == {(14, 3), (14, 4), (14, 5), (4, 11)}  # of "May", and the circle's middle
     assert whole[SMALLEST] == {(4, 4)}
     assert told("crop") == {LARGEST: set(), SMALLEST: set()}
+
+
+def test_a_label_tells_how_long_its_bar_is(maker: BatchMaker) -> None:
+    glyphs = (Glyph("A", 20.0, 200.0), Glyph("B", 90.0, 200.0), Glyph("C", 160.0, 200.0))
+    levels = (Level(0.04, (0,)), Level(0.55, (1,)), Level(1.0, (2,)))
+    page = Page(Image.new("RGB", (224, 224)), ("ABC",), glyphs, levels=levels)
+
+    def told(kind: str) -> dict[int, tuple[int, int]]:
+        slots = maker._slots(page, Window(0, 0, 224, 224, kind)).view(8, 8, 2, 2, -1)  # type: ignore[arg-type]
+        grid = slots.permute(0, 2, 1, 3, 4).reshape(16, 16, -1)[..., -2]
+        return {int(grid[r, c]): (int(r), int(c)) for r, c in (grid != EMPTY).nonzero()}
+
+    first = SEEN_CLASSES[LEVELS[0]]
+    assert told("whole") == {first: (14, 1), first + 5: (14, 6), first + 9: (14, 11)}
+    assert told("crop") == {}
+
+
+def test_pictures_are_asked_more_often(maker: BatchMaker, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: dict[bool, list[int]] = {True: [], False: []}
+    for _ in range(60):
+        page, windows = maker._page(Layout(1.0, 1, 1))
+        with monkeypatch.context() as patch:
+            patch.setattr(maker, "_page", lambda _, made=(page, windows): made)
+            example = maker._example(Layout(1.0, 1, 1))
+        if example is not None:
+            asked[is_picture(page)].append(len(example.answers))
+    assert max(asked[False]) <= max(TURNS) + 1 < max(asked[True]) <= max(PICTURE_TURNS) + 1
+    assert fmean(asked[True]) > 1.5 * fmean(asked[False])
 
 
 def test_layouts_take_turns(maker: BatchMaker, tmp_path: Path) -> None:

@@ -14,15 +14,16 @@ import torch
 pytest.importorskip("fontTools")
 pytest.importorskip("open_clip")
 
+from vlm.errors import UsageError
 from vlm.gemma import GemmaDecoder
 from vlm.layers import DecoderLayer
 from vlm.masks import Queries, Span
 from vlm.session import VLM
 from vlm.training.checkpoint import write_skeleton, write_weights
-from vlm.training.encoder import EncoderStage, train_encoder
+from vlm.training.encoder import DENSE_CLASSES, SLOTS, EncoderStage, train_encoder
 from vlm.training.fonts import find_fonts
-from vlm.training.loop import rate_factor
-from vlm.training.reader import AttentionTap, Layout, ReaderStage, load_reader, train_reader
+from vlm.training.loop import load_state, rate_factor
+from vlm.training.reader import AttentionTap, Layout, Reader, ReaderStage, load_reader, train_reader
 
 pytestmark = [
     pytest.mark.slow,
@@ -133,6 +134,30 @@ def test_heads_that_begin_anew_do_not_move_the_encoder(encoder_state: Path, tmp_
     train_reader(replace(first, out=tmp_path / "c", new_heads=0.0, replays=1))
     moved = load_reader(tmp_path / "c" / "reader.pt", write_skeleton(exported)).vision.encoder.state_dict()
     assert any(not torch.equal(value.bfloat16(), kept[name].bfloat16()) for name, value in moved.items())
+
+
+def test_heads_of_the_run_before_are_taken_up(encoder_state: Path, tmp_path: Path) -> None:
+    train_reader(_stage(encoder_state, tmp_path / "a", 0.5))
+    saved = tmp_path / "a" / "reader.pt"
+    config = write_skeleton(tmp_path / "mini")
+    before = load_state(saved, "reader")
+    few = dict(before["reader"])
+    known = DENSE_CLASSES - 3  # a run that did not know the last three classes
+    for name in ("heads.dense.weight", "heads.dense.bias"):
+        every = few[name].view(SLOTS, DENSE_CLASSES, *few[name].shape[1:])
+        few[name] = every[:, :known].flatten(0, 1).clone()
+    older = tmp_path / "older.pt"
+    torch.save({**before, "reader": few}, older)
+    reader = Reader(config)
+    own = reader.heads.dense.weight.detach().clone().view(SLOTS, DENSE_CLASSES, -1)
+    assert reader.take_heads(older) is True
+    taken = reader.heads.dense.weight.view(SLOTS, DENSE_CLASSES, -1)
+    wanted = before["reader"]["heads.dense.weight"].view(SLOTS, DENSE_CLASSES, -1)
+    assert torch.equal(taken[:, :known], wanted[:, :known]) and torch.equal(taken[:, known:], own[:, known:])
+    assert torch.equal(reader.heads.spread.weight, before["reader"]["heads.spread.weight"])
+    torch.save({**before, "reader": {"heads.spread.weight": torch.zeros(2, 2)}}, older)
+    with pytest.raises(UsageError, match="another shape"):
+        reader.take_heads(older)
 
 
 def test_a_tap_computes_the_attention_of_its_head(tmp_path: Path) -> None:
