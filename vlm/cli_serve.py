@@ -81,6 +81,8 @@ def serve(
         held_bytes=max(Limits.held_bytes, 4 * max_body_mb * _MEGABYTE),
         images=max_images,
         pixels=max_pixels,
+        all_pixels=max(Limits.all_pixels, max_pixels),
+        held_pixels=max(Limits.held_pixels, max_pixels),
         windows=max_windows,
         tokens=max_tokens,
         choices=min(max_choices, max_running),

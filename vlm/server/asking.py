@@ -1,8 +1,9 @@
 """What a request means for a ``VLM``: its messages, its options, and what must be done in a thread first.
 
-Two steps. ``asked`` is quick and runs in the event loop: the order of roles, the limits that can be
-counted, the ranges of options. ``prepared`` runs in a worker when the request's turn has come: images are
-decoded, a schema is compiled, windows are counted.
+``asked`` is quick and runs in the event loop: the order of roles, the limits that can be counted, the
+ranges of options. The rest runs in a worker when the request's turn has come: ``files_of`` unpacks the
+images' files, and once there is room for their pixels ``prepared`` decodes them, compiles a schema and
+counts windows.
 
 The order of roles is looser here than in the prompt: instructions may be several messages (those after the
 first question are told by the user), messages of one side in a row are one turn, and what functions returned
@@ -119,14 +120,23 @@ def asked(request: ChatRequest, limits: Limits) -> Asked:
     return Asked(said, options, held_to, toolbox, choices, told)
 
 
+def files_of(asked: Asked, fetched: Mapping[ImageRef, bytes], limits: Limits) -> dict[ImageRef, bytes]:
+    """The bytes of a request's images: those of data URLs are decoded here.
+
+    Raises:
+        ApiError: a data URL is none, or too large.
+    """
+    return {ref: fetched[ref] if ref in fetched else data_of(ref, limits) for ref in asked.images}
+
+
 def prepared(
-    asked: Asked, data: Mapping[ImageRef, bytes], limits: Limits, model: VLM
+    asked: Asked, files: Mapping[ImageRef, bytes], limits: Limits, model: VLM
 ) -> tuple[tuple[Message, ...], Options]:
     """Messages with their images, and the options with their constraint.
 
     Args:
         asked: the request.
-        data: bytes of the images that were fetched; those of data URLs are decoded here.
+        files: bytes of its images.
         limits: of images.
         model: which will answer.
 
@@ -140,8 +150,7 @@ def prepared(
     images: dict[ImageRef, Image.Image] = {}
     windows, room = 0, limits.all_pixels
     for ref in asked.images:
-        held = data[ref] if ref in data else data_of(ref, limits)
-        images[ref] = image = opened(held, ref, max(1, min(limits.pixels, room)))
+        images[ref] = image = opened(files[ref], ref, max(1, min(limits.pixels, room)))
         room -= image.width * image.height
         windows += len(plan(*image.size, options.windowing(model.engine.window_size)))
         if windows > limits.windows:

@@ -1,4 +1,4 @@
-"""How much a client may ask for, and how many at once: plain numbers, and the gate that keeps two of them.
+"""How much a client may ask for, and how many at once: plain numbers, and the gate that keeps three of them.
 
 What a request may cost is bounded before it is paid: bytes before they are parsed, values before they
 become objects, pixels before they are decoded, windows before they are encoded. Whoever waits holds only
@@ -8,6 +8,7 @@ the bytes sent, because images are opened when their turn has come.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import deque
 from dataclasses import dataclass, fields
 
@@ -30,7 +31,8 @@ class Limits:
     images: int = 16  # of a request
     image_bytes: int = 20 << 20  # of one image
     pixels: int = 40_000_000  # of one image
-    all_pixels: int = 80_000_000  # of a request's images; each is three bytes while its answer is made
+    all_pixels: int = 80_000_000  # of a request's images
+    held_pixels: int = 120_000_000  # of all requests that run; each takes up to a dozen bytes
     windows: int = 64  # of a request, over all its images
     tokens: int = 4096  # of an answer
     choices: int = 8  # answers to one request (n)
@@ -48,22 +50,29 @@ class Limits:
                 raise UsageError(f"the limit {limit.name} must be above 0, not {getattr(self, limit.name)}")
         if self.choices > self.running:
             raise UsageError(f"{self.choices} choices can't run at once when {self.running} answers may")
+        if self.all_pixels > self.held_pixels:
+            raise UsageError(f"{self.all_pixels} pixels of a request are more than all may hold together")
 
 
 class Gate:
-    """Lets so many answers run at once, in the order they were asked for. Belongs to one event loop."""
+    """Gives out places, of answers or of pixels, in the order they were asked for. Belongs to one event loop.
 
-    def __init__(self, limits: Limits) -> None:
-        self._free = limits.running
-        self._limits = limits
+    Args:
+        places: that can be taken at once.
+        waiting: requests that may wait for theirs.
+    """
+
+    def __init__(self, places: int, waiting: float = math.inf) -> None:
+        self._free = self._places = places
+        self._most_waiting = waiting
         self._queue: deque[tuple[int, asyncio.Future[None]]] = deque()
         self._usual = 1.0  # seconds a request takes, a moving mean
         self.closed = False
 
     @property
     def running(self) -> int:
-        """Answers under way."""
-        return self._limits.running - self._free
+        """Places taken: answers under way."""
+        return self._places - self._free
 
     @property
     def waiting(self) -> int:
@@ -81,8 +90,8 @@ class Gate:
         if not self._queue and places <= self._free:
             self._free -= places
             return
-        if len(self._queue) >= self._limits.waiting:
-            again = self._usual * (1 + len(self._queue) / self._limits.running)
+        if len(self._queue) >= self._most_waiting:
+            again = self._usual * (1 + len(self._queue) / self._places)
             raise ApiError(
                 429,
                 f"{len(self._queue)} requests wait already: try again later",
@@ -102,15 +111,16 @@ class Gate:
             self._next()
             raise
 
-    def give_back(self, places: int, seconds: float) -> None:
+    def give_back(self, places: int, seconds: float | None = None) -> None:
         """Free places.
 
         Args:
             places: as many as were taken.
-            seconds: how long they were in use.
+            seconds: how long they were in use, for what is said to whom there is no room for.
         """
         self._free += places
-        self._usual += 0.1 * (seconds - self._usual)
+        if seconds is not None:
+            self._usual += 0.1 * (seconds - self._usual)
         self._next()
 
     def _next(self) -> None:

@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from vlm.answer import Answer, AnswerStream, SaidToken
 from vlm.options import Options
 from vlm.scheduler import GivenUpError
-from vlm.server.asking import Asked, Told, prepared, reseeded
+from vlm.server.asking import Asked, Told, files_of, prepared, reseeded
 from vlm.server.errors import ApiError
-from vlm.server.images import ImageRef
+from vlm.server.images import ImageRef, pixels_of
 from vlm.session import VLM, Message
 from vlm.wire import attention_to_json
 
@@ -75,6 +75,7 @@ class Replies:
         self._peeked: list[Event | ApiError | None] = []
         self._given_up = threading.Event()
         self._interruptible = True  # while no worker runs
+        self._pixels = 0  # taken of those that all requests may hold
         self._limit = self._loop.call_later(service.limits.seconds, self._too_long)
         self._task = self._loop.create_task(self._run())
         service.live.add(self)
@@ -140,6 +141,7 @@ class Replies:
         except Exception as error:
             self.fail(service.told(error))
         finally:
+            service.pixels.give_back(self._pixels)
             service.gate.give_back(asked.choices, time.monotonic() - started)
             self._events.put_nowait(None)
 
@@ -148,7 +150,11 @@ class Replies:
         model = service.ready()
         if self._given_up.is_set():
             return
-        messages, options = await self._in_thread(lambda: prepared(asked, data, service.limits, model))
+        files = await self._in_thread(lambda: files_of(asked, data, service.limits))
+        await self._wait_for_room(await self._in_thread(lambda: pixels_of(files.values())))
+        if self._given_up.is_set():
+            return
+        messages, options = await self._in_thread(lambda: prepared(asked, files, service.limits, model))
         answers = (
             self._in_thread(self._worker(model, messages, options, choice)) for choice in range(asked.choices)
         )
@@ -157,6 +163,16 @@ class Replies:
             # Whoever was stopped because another failed says nothing of its own.
             if isinstance(error, BaseException) and not isinstance(error, GivenUpError):
                 raise error
+
+    async def _wait_for_room(self, pixels: int) -> None:
+        """Take so many of the pixels that all requests may hold together; more than one may have are refused
+        when they are opened."""
+        if self._given_up.is_set():
+            return
+        wanted = min(pixels, self._service.limits.all_pixels)
+        self._interruptible = True  # no worker runs while it waits
+        await self._service.pixels.take(wanted)
+        self._pixels, self._interruptible = wanted, False
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         return await self._loop.run_in_executor(self._service.pool, work)

@@ -51,7 +51,8 @@ class Service:
     def __init__(self, load: Callable[[], VLM], settings: Settings) -> None:
         self.settings = settings
         self.limits = settings.limits
-        self.gate = Gate(settings.limits)
+        self.gate = Gate(settings.limits.running, settings.limits.waiting)
+        self.pixels = Gate(settings.limits.held_pixels)
         self.fetcher = Fetcher.of(settings.image_domains, settings.limits)
         self.pool = ThreadPoolExecutor(settings.limits.running, thread_name_prefix="vlm-answer")
         self.live: set[Replies] = set()

@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import openai
 import pytest
 from fakes import ScriptedEngine, picture
@@ -339,7 +340,7 @@ def test_a_queue_that_is_full_says_when_to_try_again(tmp_path: Path) -> None:
 
 def test_the_gate_is_fair_and_forgets_who_left() -> None:
     async def play() -> list[str]:
-        gate = Gate(Limits(running=4, choices=4, waiting=3))
+        gate = Gate(4, waiting=3)
         order: list[str] = []
 
         async def ask(name: str, places: int) -> None:
@@ -371,7 +372,7 @@ def test_the_gate_is_fair_and_forgets_who_left() -> None:
 
 def test_a_place_that_came_as_its_asker_left_is_given_on() -> None:
     async def play() -> int:
-        gate = Gate(Limits(running=1, choices=1))
+        gate = Gate(1)
         await gate.take(1)
         waiting = asyncio.create_task(gate.take(1))
         await asyncio.sleep(0)
@@ -591,3 +592,25 @@ def test_images_together_have_a_limit_of_pixels(tmp_path: Path) -> None:
         error = served.error(400, messages=[user(small, small, "What?")], vlm={"policy": "off"})
         assert error["code"] == "invalid_image" and "pixels" in error["message"]
         assert len(engine.heard) == 1
+
+
+def test_all_requests_together_hold_so_many_pixels(tmp_path: Path) -> None:
+    limits = Limits(pixels=10_000, all_pixels=15_000, held_pixels=15_000, patience=0.2, grace=0.5)
+    with scripted(tmp_path, says="x" * 200, pause=0.02, limits=limits) as (served, engine):
+        service = served.service
+        question: Any = {"messages": [user(picture(1, 90, 90), "What?")], "vlm": {"policy": "off"}}
+        first = threading.Thread(target=served.ask, kwargs=question)
+        first.start()
+        eventually(lambda: service.pixels.running == 8100)
+        second = threading.Thread(target=served.ask, kwargs=question)
+        second.start()
+        eventually(lambda: service.pixels.waiting == 1)
+        with pytest.raises(httpx2.TimeoutException):  # a third leaves while it waits
+            served.http.post("/v1/chat/completions", json=question, timeout=0.5)
+        eventually(lambda: service.pixels.waiting == 1)
+        assert len(engine.crops) == 1
+        assert served.ask(max_tokens=3).status_code == 200  # no image: no room needed
+        first.join()
+        second.join()
+        served.settled()
+        assert len(engine.crops) == 2 and service.pixels.running == service.pixels.waiting == 0
