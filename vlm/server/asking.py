@@ -216,20 +216,19 @@ def _stops(stop: str | Sequence[str] | None) -> tuple[str, ...]:
 
 
 def _held_to(request: ChatRequest, toolbox: Toolbox) -> Held | None:
-    """What an answer is held to: a forced call, a format, or one of vLLM's forms."""
+    """What an answer is held to: a forced call, a format (or a call), or one of vLLM's forms."""
     formatted, structured = request.response_format, request.structured_outputs
     wanted: dict[str, Any] | None = None
     if isinstance(formatted, AnyJson):
-        wanted = {"type": "object"}
+        wanted = formatted.json_schema or {"type": "object"}
     elif isinstance(formatted, JsonBySchema):
         wanted = formatted.json_schema.json_schema
-    if (wanted is not None) + (structured is not None) + bool(toolbox.functions) > 1:
+    if structured is not None and (wanted is not None or toolbox.functions):
         raise ApiError(
             400,
-            "response_format: an answer keeps to one thing: leave out the tools, response_format or "
-            "structured_outputs, or set tool_choice to none",
+            "structured_outputs: an answer keeps to one thing: leave out it, or tools and response_format",
             "invalid_value",
-            "response_format",
+            "structured_outputs",
         )
     if structured is not None:
         if structured.regex is not None:
@@ -237,11 +236,9 @@ def _held_to(request: ChatRequest, toolbox: Toolbox) -> Held | None:
         if structured.grammar is not None:
             return Held("grammar", structured.grammar)
         return Held("choice", json.dumps(structured.choice))
-    wanted = wanted if wanted is not None else toolbox.schema
-    if wanted is None:
-        return None
     try:
-        return Held("schema", json.dumps(wanted))
+        wanted = toolbox.schema(wanted)
+        return None if wanted is None else Held("schema", json.dumps(wanted))
     except (ValueError, RecursionError):
         raise UsageError("the schema is nested too deeply") from None
 

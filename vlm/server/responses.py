@@ -8,6 +8,7 @@ Nothing is kept between requests, so ``previous_response_id`` and ``conversation
 from __future__ import annotations
 
 import json
+import re
 import time
 import uuid
 from collections.abc import AsyncIterator, Sequence
@@ -18,7 +19,7 @@ from fastapi import Request
 from fastapi.responses import JSONResponse, Response
 from pydantic import Discriminator, Field, Tag, ValidationError
 
-from vlm.server.asking import Asked, asked
+from vlm.server.asking import Asked, asked, sampling_of
 from vlm.server.chat import counted, streamed, understand, whole
 from vlm.server.errors import ApiError, of_validation
 from vlm.server.running import Ended, Piece, Replies
@@ -33,6 +34,13 @@ from vlm.server.wire import (
     NamedFunction,
     Unheeded,
 )
+
+# What the fields of a chat request are called in this form.
+_NAMES_HERE = {
+    "messages": "input",
+    "max_tokens": "max_output_tokens",
+    "response_format": "text.format",
+}
 
 
 class InputText(Lenient):
@@ -87,7 +95,9 @@ class FunctionOutput(Lenient):
 
     type: Literal["function_call_output"]
     call_id: str
-    output: str
+    output: Annotated[
+        Annotated[str, Tag("#text")] | Annotated[list[InputText], Tag("#parts")], Discriminator(_form)
+    ]
 
 
 _Item = Annotated[
@@ -186,14 +196,54 @@ async def respond(service: Service, body: ResponsesRequest, request: Request) ->
         ApiError: it can't be answered.
     """
     service.ready(body.model)
-    understood = understand(service, lambda: asked(_checked(as_chat(body)), service.limits))
-    written = _Written(service.settings.name)
+    try:
+        understood = understand(service, lambda: asked(_checked(as_chat(body)), service.limits))
+    except ApiError as error:
+        raise _renamed(error) from None
+    written = _Written(service.settings.name, _echoed(body))
     if not body.stream:
         (ended,) = await whole(service, understood, request)
         return JSONResponse(written.whole(ended, _items(understood, ended)))
     return await streamed(
         service, understood, request, lambda replies: _events(service, written, understood, replies)
     )
+
+
+def _renamed(error: ApiError) -> ApiError:
+    """An error of the chat request, under the names that this one's client knows."""
+    message, param = str(error), error.param
+    for inside, outside in _NAMES_HERE.items():
+        if param is not None and re.match(rf"{inside}(?![a-z_])", param):
+            # Items of the input and messages are not counted alike: the field alone is named.
+            message, param = message.replace(param, outside), outside
+    return ApiError(error.status, message, error.code, param, retry_after=error.retry_after)
+
+
+def _echoed(request: ResponsesRequest) -> dict[str, Any]:
+    """What a response repeats of its request."""
+    told = request.model_dump(
+        include={"instructions", "max_output_tokens", "top_p", "temperature", "parallel_tool_calls"}
+    )
+    sampling = sampling_of(request)
+    choice = request.tool_choice
+    format_ = request.text.format if request.text is not None else None
+    metadata = request.metadata if isinstance(request.metadata, dict) else {}
+    return told | {
+        "temperature": sampling.temperature,
+        "top_p": sampling.top_p,
+        "parallel_tool_calls": request.parallel_tool_calls is not False,
+        "metadata": {key: value for key, value in metadata.items() if isinstance(value, str)},
+        "tools": [tool.model_dump() for tool in request.tools or ()],
+        "tool_choice": choice.model_dump() if isinstance(choice, FlatChoice) else choice or "auto",
+        "text": {"format": _format_told(format_)},
+        "truncation": "disabled",
+    }
+
+
+def _format_told(wanted: Format | None) -> dict[str, Any]:
+    if wanted is None or wanted.type != "json_schema":
+        return {"type": "text" if wanted is None else wanted.type}
+    return wanted.model_dump(by_alias=True)
 
 
 def _checked(chat: dict[str, Any]) -> ChatRequest:
@@ -218,7 +268,8 @@ def _messages(request: ResponsesRequest) -> list[dict[str, Any]]:
             call = {"id": item.call_id, "type": "function", "function": function}
             messages.append({"role": "assistant", "tool_calls": [call]})
         elif isinstance(item, FunctionOutput):
-            messages.append({"role": "tool", "tool_call_id": item.call_id, "content": item.output})
+            told = item.output if isinstance(item.output, str) else "".join(part.text for part in item.output)
+            messages.append({"role": "tool", "tool_call_id": item.call_id, "content": told})
         else:
             messages.append({"role": item.role, "content": _content(item)})
     return messages
@@ -257,15 +308,19 @@ def _items(understood: Asked, ended: Ended) -> list[dict[str, Any]]:
             | {"status": "completed"}
             for call in calls
         ]
-    return [_message(f"msg_{uuid.uuid4().hex}", ended.answer.text)]
+    return [_message(f"msg_{uuid.uuid4().hex}", ended.answer.text, _status(ended))]
 
 
-def _message(name: str, text: str) -> dict[str, Any]:
+def _status(ended: Ended) -> str:
+    return "completed" if ended.answer.finish_reason == "stop" else "incomplete"
+
+
+def _message(name: str, text: str, status: str) -> dict[str, Any]:
     return {
         "type": "message",
         "id": name,
         "role": "assistant",
-        "status": "completed",
+        "status": status,
         "content": [_part(text)],
     }
 
@@ -279,6 +334,7 @@ class _Written:
     """A response and the events it is told in."""
 
     model: str
+    echoed: dict[str, Any]  # of the request
     id: str = field(default_factory=lambda: f"resp_{uuid.uuid4().hex}")
     created: int = field(default_factory=lambda: int(time.time()))
     _number: int = -1
@@ -286,10 +342,10 @@ class _Written:
     def whole(self, ended: Ended, output: Sequence[dict[str, Any]]) -> dict[str, Any]:
         """The response at its end."""
         usage = usage_of([ended.answer])
-        complete = ended.answer.finish_reason == "stop"
+        status = _status(ended)
         return self.begun() | {
-            "status": "completed" if complete else "incomplete",
-            "incomplete_details": None if complete else {"reason": "max_output_tokens"},
+            "status": status,
+            "incomplete_details": None if status == "completed" else {"reason": "max_output_tokens"},
             "output": list(output),
             "usage": {
                 "input_tokens": usage.prompt_tokens,
@@ -311,13 +367,9 @@ class _Written:
             "status": "in_progress",
             "error": None,
             "incomplete_details": None,
-            "instructions": None,
-            "metadata": {},
             "output": [],
-            "parallel_tool_calls": True,
-            "tool_choice": "auto",
-            "tools": [],
             "usage": None,
+            **self.echoed,
         }
 
     def event(self, kind: str, **told: Any) -> str:
@@ -343,7 +395,7 @@ async def _events(
             text = held.push(event.text) if isinstance(event, Piece) else "" if calls else held.rest()
             if (text or (items and not calls)) and not open_:
                 open_ = True
-                opened = _message(message, "") | {"content": [], "status": "in_progress"}
+                opened = _message(message, "", "in_progress") | {"content": []}
                 yield written.event("response.output_item.added", output_index=0, item=opened)
                 yield written.event("response.content_part.added", **place, part=_part(""))
             if text:
@@ -352,7 +404,7 @@ async def _events(
             if not isinstance(event, Ended):
                 continue
             if open_:
-                items = [_message(message, said)]
+                items = [_message(message, said, _status(event))]
                 yield written.event("response.output_text.done", **place, text=said, logprobs=[])
                 yield written.event("response.content_part.done", **place, part=_part(said))
                 yield written.event("response.output_item.done", output_index=0, item=items[0])

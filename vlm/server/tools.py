@@ -82,17 +82,24 @@ class Toolbox:
         ]
         return _SETUP + "\n" + json.dumps(listed, indent=2, ensure_ascii=False)
 
-    @property
-    def schema(self) -> dict[str, Any] | None:
-        """The schema of a forced call; None if the model is free.
+    def schema(self, wanted: dict[str, Any] | None) -> dict[str, Any] | None:
+        """What holds an answer: a forced call, the wanted schema, or where the model is free either of both.
 
         The functions' own definitions move to the top, where references look for them.
+
+        Args:
+            wanted: schema of an answer that is no call; None: any text.
+
+        Raises:
+            ApiError: definitions that contradict each other, or a schema that means itself as a whole.
         """
-        if not self.forced:
-            return None
+        if not self.functions or (wanted is None and not self.forced):
+            return wanted
         definitions: dict[str, Any] = {}
-        calls = [_call_schema(function, definitions) for function in self.functions]
-        whole = calls[0] if len(calls) == 1 else {"anyOf": calls}
+        forms = [_call_schema(function, definitions) for function in self.functions]
+        if wanted is not None and not self.forced:
+            forms.append(_without_definitions(wanted, definitions, "response_format"))
+        whole = forms[0] if len(forms) == 1 else {"anyOf": forms}
         return whole | ({"$defs": definitions} if definitions else {})
 
     def calls_in(self, text: str) -> tuple[dict[str, Any], ...]:
@@ -159,36 +166,50 @@ def told_result(name: str, content: str) -> str:
 
 
 def _call_schema(function: Function, definitions: dict[str, Any]) -> dict[str, Any]:
-    parameters = dict(function.parameters or {"type": "object", "properties": {}})
-    parameters.setdefault("type", "object")
-    for home in ("$defs", "definitions"):
-        held = parameters.pop(home, None) or {}
-        if not isinstance(held, dict):
-            raise ApiError(400, f"tools: {home} must be an object", "invalid_value", "tools")
-        for name, definition in held.items():
-            moved = _moved(definition)
-            if definitions.setdefault(name, moved) != moved:
-                raise ApiError(
-                    400, f"tools: two functions define {name} differently", "invalid_value", "tools"
-                )
+    parameters = {"type": "object"} | (function.parameters or {"properties": {}})
     return {
         "type": "object",
-        "properties": {"name": {"const": function.name}, "parameters": _moved(parameters)},
+        "properties": {
+            "name": {"const": function.name},
+            "parameters": _without_definitions(parameters, definitions, "tools"),
+        },
         "required": ["name", "parameters"],
         "additionalProperties": False,
     }
 
 
-def _moved(schema: Any) -> Any:
+def _without_definitions(schema: dict[str, Any], definitions: dict[str, Any], field: str) -> dict[str, Any]:
+    """A schema that may stand within another, its definitions added to those of the whole."""
+    rest = dict(schema)
+    for home in ("$defs", "definitions"):
+        held = rest.pop(home, None) or {}
+        if not isinstance(held, dict):
+            raise ApiError(400, f"{field}: {home} must be an object", "invalid_value", field)
+        for name, definition in held.items():
+            moved = _moved(definition, field)
+            if definitions.setdefault(name, moved) != moved:
+                raise ApiError(
+                    400, f"{field}: {name} is defined differently by two schemas", "invalid_value", field
+                )
+    moved = _moved(rest, field)
+    assert isinstance(moved, dict)
+    return moved
+
+
+def _moved(schema: Any, field: str) -> Any:
     """A schema whose references point to the top's ``$defs``."""
     if isinstance(schema, list):
-        return [_moved(part) for part in schema]
+        return [_moved(part, field) for part in schema]
     if not isinstance(schema, dict):
         return schema
+    if schema.get("$ref") == "#":
+        raise ApiError(
+            400, f'{field}: a schema can\'t refer to "#" here; name it in $defs', "invalid_value", field
+        )
     return {
         key: value.replace("#/definitions/", "#/$defs/", 1)
         if key == "$ref" and isinstance(value, str)
-        else _moved(value)
+        else _moved(value, field)
         for key, value in schema.items()
     }
 

@@ -205,6 +205,7 @@ class AnyJson(Lenient):
     """A JSON object."""
 
     type: Literal["json_object"]
+    json_schema: dict[str, Any] | None = Field(default=None, alias="schema")  # as llama.cpp's server takes it
 
 
 class NamedSchema(Lenient):

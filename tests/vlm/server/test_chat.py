@@ -381,6 +381,11 @@ def test_json_object_holds_the_answer_to_an_object(tiny_server: Served) -> None:
         model="test", messages=HELLO, max_tokens=40, response_format={"type": "json_object"}
     )
     assert isinstance(json.loads(answer.choices[0].message.content or ""), dict)
+    held: Any = {"type": "json_object", "schema": _SCHEMA}
+    answer = tiny_server.openai.chat.completions.create(
+        model="test", messages=HELLO, max_tokens=60, response_format=held
+    )
+    assert json.loads(answer.choices[0].message.content or "").keys() == {"total", "paid"}
 
 
 @pytest.mark.parametrize(

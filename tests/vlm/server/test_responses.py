@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +79,49 @@ def test_an_answer_that_is_cut_says_so(cat: Cat) -> None:
     answer = served.openai.responses.create(model="test", input="Hello?", max_output_tokens=4)
     assert answer.status == "incomplete" and answer.incomplete_details is not None
     assert answer.incomplete_details.reason == "max_output_tokens"
+    (item,) = answer.output
+    assert item.status == "incomplete"  # type: ignore[union-attr]
+    with served.openai.responses.create(
+        model="test", input="Hello?", max_output_tokens=4, stream=True
+    ) as stream:
+        events: list[Any] = list(stream)
+    assert events[-1].type == "response.incomplete" and events[-2].item.status == "incomplete"
+
+
+def test_a_response_repeats_what_it_was_asked_with(cat: Cat) -> None:
+    served, _ = cat
+    asked: Any = {
+        "instructions": "Be brief.",
+        "temperature": 0.5,
+        "max_output_tokens": 50,
+        "metadata": {"page": "7"},
+        "tools": [WEATHER],
+        "tool_choice": "none",
+        "parallel_tool_calls": False,
+    }
+    answer = served.openai.responses.create(model="test", input="Hello?", **asked)
+    told = answer.model_dump()
+    assert {name: told[name] for name in asked if name != "tools"} == {
+        name: value for name, value in asked.items() if name != "tools"
+    }
+    assert told["tools"][0]["name"] == "weather" and told["top_p"] == 1
+    assert told["text"]["format"]["type"] == "text"
+    plain = served.openai.responses.create(model="test", input="Hello?")
+    assert (plain.instructions, plain.temperature, plain.tools) == (None, 0, [])
+    assert (plain.tool_choice, plain.parallel_tool_calls, plain.metadata) == ("auto", True, {})
+
+
+def test_what_a_function_returned_may_come_in_parts(tmp_path: Path) -> None:
+    with scripted(tmp_path) as (served, engine):
+        parts = [{"type": "input_text", "text": "ra"}, {"type": "input_text", "text": "in"}]
+        call = {"type": "function_call", "call_id": "c", "name": "weather", "arguments": "{}"}
+        said: Any = [
+            {"role": "user", "content": "Rain?"},
+            call,
+            {"type": "function_call_output", "call_id": "c", "output": parts},
+        ]
+        assert served.openai.responses.create(model="test", input=said, tools=[WEATHER]).output_text
+        assert '"response": "rain"' in engine.tokenizer.decode(engine.heard[-1].ids)
 
 
 def test_a_call_and_its_result(tmp_path: Path) -> None:
@@ -118,9 +162,13 @@ def test_a_schema_holds_the_answer(tiny_server: Served) -> None:
         ({"text": {"format": {"type": "json_schema"}}}, "text.format.schema"),
         ({"max_output_tokens": 0}, "max_output_tokens"),
         ({"tools": [{"type": "function", "name": "a b"}]}, None),
+        ({"max_output_tokens": 10**6}, "max_output_tokens"),
+        ({"input": [{"role": "assistant", "content": "Hello!"}]}, "input"),
+        ({"input": [{"type": "function_call_output", "call_id": "x", "output": "y"}]}, "input"),
     ],
 )
 def test_what_cannot_be_done_is_refused(cat: Cat, changes: dict[str, Any], param: str | None) -> None:
     served, _ = cat
     error = error_of(served.http.post("/v1/responses", json={"input": "Hello?"} | changes), 400)
     assert param in (None, error["param"]), error
+    assert not re.search(r"messages|max_tokens|response_format:", error["message"]), error

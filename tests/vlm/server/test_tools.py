@@ -113,12 +113,25 @@ def test_definitions_of_functions_move_to_the_top() -> None:
         return Tool.model_validate({"type": "function", "function": {"name": name, "parameters": parameters}})
 
     tools = [tool("a", "integer", "definitions"), tool("b", "integer", "$defs")]
-    schema = Toolbox.of(tools, "required", several=True).schema
+    schema = Toolbox.of(tools, "required", several=True).schema(None)
     assert schema is not None and schema["$defs"] == {"T": {"type": "integer"}}
     for call in schema["anyOf"]:
         assert call["properties"]["parameters"]["properties"] == {"x": {"$ref": "#/$defs/T"}}
-    with pytest.raises(ApiError, match="define T differently"):
-        _ = Toolbox.of([tools[0], tool("b", "string", "$defs")], "required", several=True).schema
+    with pytest.raises(ApiError, match="T is defined differently"):
+        Toolbox.of([tools[0], tool("b", "string", "$defs")], "required", several=True).schema(None)
+
+
+def test_who_may_call_may_also_answer_by_a_schema() -> None:
+    wanted = {"$ref": "#/definitions/R", "definitions": {"R": {"type": "object"}}}
+    free = toolbox().schema(wanted)
+    assert free is not None and free["anyOf"][-1] == {"$ref": "#/$defs/R"}
+    assert [form["properties"]["name"]["const"] for form in free["anyOf"][:-1]] == ["weather", "time"]
+    assert free["$defs"] == {"R": {"type": "object"}}
+    assert toolbox().schema(None) is None
+    assert toolbox("none").schema(wanted) is wanted
+    assert toolbox("required").schema(wanted) == toolbox("required").schema(None)
+    with pytest.raises(ApiError, match="name it in"):
+        toolbox().schema({"type": "object", "properties": {"next": {"$ref": "#"}}})
 
 
 @pytest.mark.parametrize(
@@ -149,7 +162,7 @@ def test_half_a_character_in_an_argument_can_be_sent() -> None:
 def test_definitions_that_are_none_are_refused(held: Any) -> None:
     odd = {"type": "function", "function": {"name": "odd", "parameters": {"$defs": held}}}
     with pytest.raises(ApiError, match="must be an object"):
-        _ = Toolbox.of([Tool.model_validate(odd)], "required", several=True).schema
+        Toolbox.of([Tool.model_validate(odd)], "required", several=True).schema(None)
 
 
 def test_parameters_nested_without_end_are_the_client_s_fault(tmp_path: Path) -> None:
@@ -242,7 +255,28 @@ def test_results_go_back_to_the_model(cat: tuple[Served, ScriptedEngine]) -> Non
     assert "JSON" in served.error(400, messages=messages)["message"]
 
 
-def test_an_answer_is_not_both_json_and_a_call(cat: tuple[Served, ScriptedEngine]) -> None:
+@pytest.mark.parametrize("seed", range(6))
+def test_an_answer_is_a_call_or_keeps_to_the_format(tiny_server: Served, seed: int) -> None:
+    schema = {"type": "object", "properties": {"rain": {"type": "boolean"}}, "required": ["rain"]}
+    schema["additionalProperties"] = False
+    answer = tiny_server.openai.chat.completions.create(
+        model="test",
+        messages=HELLO,
+        tools=[WEATHER],
+        response_format={"type": "json_schema", "json_schema": {"name": "r", "schema": schema}},
+        max_tokens=90,
+        temperature=1.5,
+        seed=seed,
+    )
+    (choice,) = answer.choices
+    if choice.finish_reason == "tool_calls":
+        (call,) = choice.message.tool_calls or ()
+        assert json.loads(call.function.arguments).keys() == {"city", "days"}  # type: ignore[union-attr]
+    else:
+        assert isinstance(json.loads(choice.message.content or "")["rain"], bool)
+
+
+def test_one_of_vllms_forms_stands_alone(cat: tuple[Served, ScriptedEngine]) -> None:
     served, _ = cat
-    error = served.error(400, tools=[WEATHER], response_format={"type": "json_object"})
-    assert error["param"] == "response_format"
+    error = served.error(400, tools=[WEATHER], structured_outputs={"regex": "a+"})
+    assert error["param"] == "structured_outputs"
