@@ -13,7 +13,7 @@ import atexit
 import os
 import shutil
 import signal
-import socket
+import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,7 +22,7 @@ from typing import Any
 import gradio as gr
 from starlette.middleware import Middleware
 
-from vlm.errors import UsageError
+from vlm.addresses import is_loopback, listening
 from vlm.scheduler import SharedEngine
 from vlm.session import VLM
 
@@ -130,6 +130,8 @@ def launch(vlm: VLM, *, host: str, port: int, others: Sequence[str] = (), load: 
     page = serve(models, host=host, port=port)
     signal.signal(signal.SIGTERM, _terminated)
     print(f"vlm: open {page.local_url} (Ctrl-C ends it)", flush=True)
+    if not is_loopback(host):
+        print("vlm: warning: anybody who reaches this address can use it", file=sys.stderr)
     page.block_thread()
 
 
@@ -154,13 +156,6 @@ def _plain(name: str) -> str:
 
 def _bindable(host: str, port: int) -> int:
     """The port, a free one for 0, once it is known that it can be had: gradio would leave half a page."""
-    try:
-        with socket.create_server((host, port), family=_family(host)) as probe:
-            found: int = probe.getsockname()[1]
-            return found
-    except OSError as error:
-        raise UsageError(f"can't listen on {host}:{port} ({error}); choose another --port, or 0") from None
-
-
-def _family(host: str) -> socket.AddressFamily:
-    return socket.AF_INET6 if ":" in host else socket.AF_INET
+    with listening(host, port) as probe:
+        found: int = probe.getsockname()[1]
+        return found

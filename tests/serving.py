@@ -19,8 +19,9 @@ import openai
 from fakes import ScriptedEngine
 from PIL import Image
 
+from vlm.addresses import listening
 from vlm.server.limits import Limits
-from vlm.server.serve import Server, listening, url_of
+from vlm.server.serve import BACKLOG, Server, url_of
 from vlm.server.service import Service, Settings
 from vlm.session import VLM
 
@@ -107,7 +108,7 @@ def serving(
     given = Settings("test", limits or Limits(patience=0.5, grace=1.0))
     service = Service(model if callable(model) else lambda: model, replace(given, **settings))
     server = Server(service)
-    with listening("127.0.0.1", 0) as listener:
+    with listening("127.0.0.1", 0, BACKLOG) as listener:
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
         served = Served(url_of(listener), service, server, settings.get("api_key", "none"))

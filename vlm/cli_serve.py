@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
 import sys
 from typing import TYPE_CHECKING, Annotated, Any
@@ -36,6 +35,10 @@ def serve(
         list[str] | None,
         typer.Option(metavar="DOMAIN", help="Fetch images of this domain by their URL; repeatable."),
     ] = None,
+    allow_origin: Annotated[
+        list[str] | None,
+        typer.Option(metavar="ORIGIN", help="Let this site's pages ask from a browser (CORS); repeatable."),
+    ] = None,
     max_body_mb: Annotated[int, typer.Option(min=1, help="Megabytes of a request.")] = 32,
     max_images: Annotated[int, typer.Option(min=0, help="Images of a request.")] = 16,
     max_pixels: Annotated[int, typer.Option(min=1, help="Pixels of an image.")] = 40_000_000,
@@ -60,6 +63,7 @@ def serve(
 
     Answers are greedy where a request names no temperature.
     """
+    from vlm.addresses import is_loopback, listening
     from vlm.device import chosen_device
     from vlm.errors import UsageError
     from vlm.precision import checked_dtype
@@ -73,7 +77,7 @@ def serve(
     with with_extra("server"):
         from vlm.server.limits import Limits
         from vlm.server.own import close_engine
-        from vlm.server.serve import Server, listening, url_of
+        from vlm.server.serve import BACKLOG, Server, url_of
         from vlm.server.service import Service, Settings, public_name
 
     limits = Limits(
@@ -95,15 +99,16 @@ def serve(
         name=name or public_name(model),
         limits=limits,
         api_key=api_key,
-        local_only=api_key is None and _is_loopback(host),
+        local_only=api_key is None and is_loopback(host),
         image_domains=tuple(allow_image_domain or ()),
+        origins=tuple(map(_origin, allow_origin or ())),
     )
     loading: dict[str, Any] = {"dtype": dtype, "device": device, "compiled": compile, "offline": offline}
     service = Service(lambda: _loaded(model, loading).shared(max_running), settings)
     server = Server(service)
-    with listening(host, port) as listener:
+    with listening(host, port, BACKLOG) as listener:
         print(f"vlm: serving {settings.name} at {url_of(listener)}/v1", flush=True)
-        if settings.api_key is None and not _is_loopback(listener.getsockname()[0]):
+        if settings.api_key is None and not is_loopback(listener.getsockname()[0]):
             print("vlm: warning: anybody who reaches this address can use it; set --api-key", file=sys.stderr)
         try:
             server.run(sockets=[listener])
@@ -113,14 +118,23 @@ def serve(
         raise service.error
 
 
+def _origin(given: str) -> str:
+    """A site as browsers name it.
+
+    Raises:
+        UsageError: it is none.
+    """
+    from vlm.errors import UsageError
+
+    if given != "*" and not re.fullmatch(r"https?://(\[[0-9a-f:]+\]|[a-z0-9.-]+)(:[0-9]{1,5})?", given):
+        raise UsageError(
+            f"--allow-origin: {given} is no origin; give it as browsers send it, like https://example.com or "
+            'http://localhost:3000, or "*" for all'
+        )
+    return given
+
+
 def _loaded(model: str, how: dict[str, Any]) -> VLM:
     from vlm.session import VLM
 
     return VLM.load(model, **how)
-
-
-def _is_loopback(address: str) -> bool:
-    try:
-        return ipaddress.ip_address(address).is_loopback
-    except ValueError:
-        return address == "localhost"

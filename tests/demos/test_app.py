@@ -116,7 +116,7 @@ def test_a_port_in_use_is_told_before_anything_starts(tmp_path: Path) -> None:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        with pytest.raises(UsageError, match=f"127.0.0.1:{port}.*choose another --port"):
+        with pytest.raises(UsageError, match=f"127.0.0.1 port {port}.*choose another --port"):
             serve(ScriptedEngine(tmp_path).vlm(), port=port)
 
 

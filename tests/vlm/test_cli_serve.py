@@ -93,7 +93,10 @@ def test_an_open_address_without_a_key_is_warned_of(tiny: Path) -> None:
 def test_what_is_wrong_is_told_before_anything_is_loaded(run: Run) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         assert "choose another --port" in run("serve", "--port", taken.getsockname()[1]).refused()
-    assert "no-such-host" in run("serve", "--host", "no-such-host.invalid").refused()
+    assert "choose another --host" in run("serve", "--host", "no-such-host.invalid").refused()
+    assert "choose another --host" in run("serve", "--host", "192.0.2.1").refused()
+    for odd in ("example.com", "https://example.com/", "https://*.example.com", "null", ""):
+        assert "--allow-origin" in run("serve", "--allow-origin", odd).refused(), odd
     assert "--allow-image-domain" in run("serve", "--allow-image-domain", "http://a.b/").refused()
     assert "fp64" in run("serve", "--dtype", "fp64").refused()
 

@@ -10,6 +10,7 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.middleware import Middleware
+from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import JSONResponse, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.concurrency import run_in_threadpool
@@ -51,12 +52,20 @@ def create_app(service: Service) -> FastAPI:
         on_end=service.metrics.request_ended,
         local_only=settings.local_only,
     )
+    # Outermost, so that pages may read what the guard refuses.
+    shared = Middleware(
+        CORSMiddleware,
+        allow_origins=settings.origins,
+        allow_methods=("GET", "POST"),
+        allow_headers=("*",),
+        expose_headers=("x-request-id", "retry-after"),
+    )
     app = FastAPI(
         title="vlm",
         version=__version__,
         description="Questions about images, over OpenAI's interface.",
         lifespan=lifespan,
-        middleware=[guarded],
+        middleware=[shared, guarded] if settings.origins else [guarded],
         redirect_slashes=False,  # they would lead to whatever host the request named
         responses=_ERRORS,
         # Their pages fetch scripts from elsewhere.

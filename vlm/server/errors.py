@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from contextvars import ContextVar
 from typing import Any
 
 from fastapi import Request
@@ -21,6 +22,7 @@ from starlette.exceptions import HTTPException
 from vlm.errors import ImageError, PromptError, TooLongError, UsageError, printable
 
 log = logging.getLogger("vlm.server")
+REQUEST: ContextVar[str] = ContextVar("REQUEST", default="-")  # name of the request that is answered
 
 _TYPES = {401: "authentication_error", 404: "not_found_error", 429: "rate_limit_error"}
 # The rooms below speak to the command line.
@@ -92,7 +94,7 @@ def told(error: BaseException, hidden: Mapping[str, str]) -> ApiError:
         return ApiError(400, message, "invalid_value" if isinstance(error, UsageError) else kind)
     if isinstance(error, RecursionError):
         return ApiError(400, "nested too deeply", "invalid_value")
-    log.error("a request ended in an error of ours", exc_info=error)
+    log.error("request %s ended in an error of ours", REQUEST.get(), exc_info=error)
     return ApiError(500, "internal error; the server's log has the details", "internal_error")
 
 

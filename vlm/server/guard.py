@@ -1,4 +1,4 @@
-"""What stands before every route: the key, the size of the body, and the time it may take to send it.
+"""What stands before every route: the request's name, the key, the body's size, the time it takes to come.
 
 Pure ASGI, because a body must be measured before anything parses it. The whole body is read here, up to
 the limit, and handed on as one message; that is what the framework would do anyway. A client that is
@@ -13,16 +13,18 @@ import hashlib
 import hmac
 import ipaddress
 import re
+import uuid
 from collections.abc import Callable
 from contextlib import suppress
 
 from sse_starlette.sse import SendTimeoutError
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from vlm.server.errors import ApiError
+from vlm.server.errors import REQUEST, ApiError
 from vlm.server.limits import Limits
 
 OPEN = frozenset({"/health"})  # routes without a key
+_PLAIN = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
 _LINGER = 1.0  # seconds a refused client is listened to
 
 
@@ -58,11 +60,14 @@ class Guard:
             await self._app(scope, receive, send)
             return
         status = 0
+        name = _name_of(scope)
+        REQUEST.set(name)
 
         async def watched(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
+                message = {**message, "headers": [*message["headers"], (b"x-request-id", name.encode())]}
             await send(message)
 
         body = _Body(self)
@@ -210,6 +215,14 @@ async def _refuse(error: ApiError, scope: Scope, receive: Receive, send: Send) -
             while (message := await receive())["type"] == "http.request" and message.get("more_body", False):
                 pass
     await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+def _name_of(scope: Scope) -> str:
+    """What a request is called: as its client says, if that is one plain word, else by a new name."""
+    given = [value for name, value in scope["headers"] if name == b"x-request-id"]
+    if len(given) == 1 and _PLAIN.fullmatch(given[0]):
+        return given[0].decode("ascii")
+    return f"req_{uuid.uuid4().hex}"
 
 
 def _is_local(host: str) -> bool:

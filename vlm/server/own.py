@@ -7,9 +7,10 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from vlm.addresses import listening
 from vlm.scheduler import SharedEngine
 from vlm.server.limits import Limits
-from vlm.server.serve import Server, listening, url_of
+from vlm.server.serve import BACKLOG, Server, url_of
 from vlm.server.service import Service, Settings
 from vlm.session import VLM
 
@@ -31,7 +32,7 @@ def own_server(load: Callable[[], VLM], name: str, limits: Limits) -> Iterator[t
     key = secrets.token_urlsafe(32)
     service = Service(load, Settings(name=name, limits=limits, api_key=key))
     server = Server(service)
-    with listening("127.0.0.1", 0) as listener:
+    with listening("127.0.0.1", 0, BACKLOG) as listener:
         thread = threading.Thread(
             target=server.run, kwargs={"sockets": [listener]}, name="vlm-server", daemon=True
         )

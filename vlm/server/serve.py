@@ -13,12 +13,11 @@ from typing import Any, cast
 
 import uvicorn
 
-from vlm.errors import UsageError
 from vlm.server.app import create_app
 from vlm.server.connection import Connection
 from vlm.server.service import Service
 
-_BACKLOG = 256
+BACKLOG = 256  # connections that may wait to be accepted
 _MARGIN = 5  # seconds that streams get to end after the time of grace
 
 
@@ -53,20 +52,6 @@ class Server(uvicorn.Server):
         """Stop the service first, then the connections."""
         self._service.stop()
         await super().shutdown(sockets)
-
-
-def listening(host: str, port: int) -> socket.socket:
-    """A socket that is being listened on.
-
-    Raises:
-        UsageError: the address can't be had.
-    """
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        return socket.create_server((host, port), family=family, backlog=_BACKLOG)
-    except (OSError, OverflowError, UnicodeError) as error:
-        reason = (error.strerror if isinstance(error, OSError) else None) or "not a valid address"
-        raise UsageError(f"can't listen on {host} port {port} ({reason}): choose another --port") from None
 
 
 def url_of(listener: socket.socket) -> str:

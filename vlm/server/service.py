@@ -33,6 +33,7 @@ class Settings:
     api_key: str | None = field(default=None, repr=False)
     image_domains: tuple[str, ...] = ()  # whose images may be fetched by address
     local_only: bool = False  # talk only to who calls it localhost
+    origins: tuple[str, ...] = ()  # whose web pages may ask from a browser; "*": all
 
 
 class Service:
