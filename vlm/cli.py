@@ -216,18 +216,28 @@ def generate(
 @app.command()
 def windows(
     images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", show_default=False)],
-    policy: PolicyOption = "adaptive",
+    policy: Annotated[str, typer.Option(help="How images are cut: off, gemma3 or adaptive.")] = "adaptive",
     max_windows: MaxWindowsOption = None,
-    window_size: Annotated[int, typer.Option(min=1, help="Side of the encoder's square in pixels.")] = 896,
+    window_size: Annotated[
+        int | None,
+        typer.Option(min=1, help="Side of the encoder's square in pixels; 896 if no model is named."),
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option("--model", "-m", help="For whose square: mini, a downloaded Hub id or a folder."),
+    ] = None,
     save: Annotated[Path | None, typer.Option(help="Draw the windows on the image, write it here.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show how images are cut into windows."""
+    """Show how images are cut into windows: for Gemma 3's encoder, or for that of --model."""
     from pan_and_scan import draw_windows, load_image, named_policy, windows_of
     from vlm.errors import UsageError, printable
 
+    if window_size is not None and model is not None:
+        raise UsageError("--model has a window size of its own: leave out --window-size")
+    side = _window_size_of(model) if model is not None else window_size or 896
     try:
-        chosen = named_policy(policy, max_windows=max_windows, window_size=window_size)
+        chosen = named_policy(policy, max_windows=max_windows, window_size=side)
     except ValueError as error:
         raise UsageError(str(error)) from None
     if save is not None and len(images) > 1:
@@ -247,6 +257,19 @@ def windows(
         for number, window in enumerate(planned):
             span = " ".join(f"{edge:>6}" for edge in window.box)
             print(f"  {number:>2}  {window.kind:<5}  {span}   {window.size[0]} x {window.size[1]}")
+
+
+def _window_size_of(model: str) -> int:
+    """Side of a model's square, by its config alone."""
+    from vlm.config import ModelConfig
+    from vlm.errors import UsageError, printable
+    from vlm.weights import resolve
+
+    path = resolve(model, offline=True)
+    vision = ModelConfig.from_folder(path).vision if path.is_dir() else None
+    if vision is None:
+        raise UsageError(f"{printable(model)}: reads text only; name a model that sees")
+    return vision.image_size
 
 
 @app.command()
