@@ -412,6 +412,8 @@ def _check_saving(path: Path) -> str:
         raise UsageError(f"{name}: can't tell the format to save; end the name in {', '.join(_SAVED)}")
     if not path.parent.is_dir():
         raise UsageError(f"{name}: no such folder to save in; make it first")
+    if path.is_dir():
+        raise UsageError(f"{name}: is a folder; name a file in it")
     return form
 
 

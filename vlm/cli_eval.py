@@ -285,6 +285,8 @@ class _Run:
         known_policies(self.policies)
         if self.report is not None and not self.report.absolute().parent.is_dir():
             raise UsageError(f"{self.report}: no such folder to write in; make it first")
+        if self.report is not None and self.report.is_dir():
+            raise UsageError(f"{self.report}: is a folder; name a file in it")
         fitting: Iterator[Item] = filter(fits, read_folder(self.data))
         chosen = list(first_of_each_kind(of_all(fitting), self.limit))
         if not chosen:

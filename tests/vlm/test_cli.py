@@ -157,7 +157,7 @@ def _umask() -> int:
         ("drawn.txt", "can't tell the format"),
         ("drawn", "can't tell the format"),
         ("no folder/drawn.png", "no such folder"),
-        ("taken.png", "can't be saved"),
+        ("taken.png", "is a folder"),
     ],
 )
 def test_windows_save_that_fails_leaves_nothing(run: Run, page: Path, target: str, named: str) -> None:
