@@ -113,7 +113,9 @@ def test_windows_json_is_one_object_an_image(run: Run, page: Path, photo: Path) 
 def test_windows_of_a_model_are_those_of_its_square(run: Run, tmp_path: Path, tiny: Path) -> None:
     path = tmp_path / "strip.png"
     picture(1, 224, 56).save(path)
-    boxes = [window["box"] for window in json.loads(run("windows", path, "-m", tiny, "--json").out)["windows"]]
+    boxes = [
+        window["box"] for window in json.loads(run("windows", path, "-m", tiny, "--json").out)["windows"]
+    ]
     assert boxes == [[0, 0, 224, 56], *([at, 0, at + 56, 56] for at in (0, 56, 112, 168))]
     assert len(json.loads(run("windows", path, "--json").out)["windows"]) == 1
     assert len(json.loads(run("windows", path, "-m", "mini", "--json").out)["windows"]) == 1
