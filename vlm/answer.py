@@ -72,6 +72,15 @@ class Answer:
         """Mean probability of the answer's tokens, 0 to 1; 0 where there are none."""
         return sum(map(math.exp, self.logprobs)) / len(self.logprobs) if self.logprobs else 0.0
 
+    @property
+    def probability(self) -> float:
+        """Probability of the whole answer, the product of its tokens', 0 to 1; 0 where there are none.
+
+        It tells right answers from wrong ones better than ``confidence`` (``vlm eval card``), but long ones
+        have little of it whatever they say.
+        """
+        return math.exp(sum(self.logprobs)) if self.logprobs else 0.0
+
     @cached_property
     def evidence(self) -> tuple[Evidence, ...]:
         """Where on the images it was read, the best place first; images count over the conversation."""
@@ -83,6 +92,7 @@ class Answer:
             "answer": self.text,
             **({} if self.data is None else {"data": self.data}),
             "confidence": round(self.confidence, 4),
+            "probability": float(f"{self.probability:.4g}"),
             "model": self.model,
             "finish_reason": self.finish_reason,
             "windows": [

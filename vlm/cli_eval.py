@@ -426,11 +426,14 @@ def _evaluate(table: str, asked: _Asked) -> None:
     found = _scores(table, asked)
     from vlm.evaluation import scores
 
-    sure = scores.auroc(scores.fairly_asked(found))
+    fair = scores.fairly_asked(found)
+    sure, whole = scores.auroc(fair), scores.auroc(fair, lambda outcome: outcome.probability)
     if asked.as_json:
         rows = [score.to_json() for score in found]
         head = {"model": asked.wanted.name, "split": asked.split, "seed": asked.seed}
-        print(json.dumps(head | {"tasks": rows, "auroc": None if math.isnan(sure) else round(sure, 4)}))
+        told = {"auroc": sure, "auroc_of_probability": whole}
+        figures = {name: None if math.isnan(value) else round(value, 4) for name, value in told.items()}
+        print(json.dumps(head | {"tasks": rows} | figures))
         return
     for score in found:
         for outcome in score.outcomes[: asked.show]:
@@ -442,4 +445,6 @@ def _evaluate(table: str, asked: _Asked) -> None:
             f"{score.task.title:<40} {rate}right {score.right:6.1%}  "
             f"refused {score.refused:5.1%}  {score.seconds:.2f} s an image"
         )
-    print(f"confidence: AUROC of right against wrong {sure:.2f}")
+    print(
+        f"confidence: AUROC of right against wrong {sure:.2f}, of the whole answer's probability {whole:.2f}"
+    )

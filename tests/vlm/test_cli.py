@@ -202,7 +202,7 @@ def test_ask_prints_the_published_json(run: Run, photo: Path, tiny: Path) -> Non
     assert list(timings) == ["load", "encode", "prefill", "decode"]
     assert all(isinstance(seconds, float) and seconds >= 0 for seconds in timings.values())
     assert len(shown.pop("answer")) == 7
-    assert 0 < shown.pop("confidence") < 1
+    assert 0 < shown.pop("probability") < shown.pop("confidence") < 1
     prompt = shown["usage"].pop("prompt_tokens")
     assert prompt > len(QUESTION) + TOKENS
     assert shown == {

@@ -67,12 +67,29 @@ def test_answer_tells_how_it_came_about(model: VLM) -> None:
 def test_json_of_an_answer_is_the_published_object(model: VLM) -> None:
     shown = model.ask(picture(1), QUESTION, max_tokens=3).to_json()
     assert list(shown) == [
-        *("answer", "confidence", "model", "finish_reason", "windows", "evidence", "usage", "timings"),
+        *(
+            "answer",
+            "confidence",
+            "probability",
+            "model",
+            "finish_reason",
+            "windows",
+            "evidence",
+            "usage",
+            "timings",
+        ),
     ]
     assert 0 < shown["confidence"] <= 1
     assert shown["windows"] == [{"image": 0, "box": [0, 0, 80, 80], "kind": "whole"}]
     assert list(shown["usage"]) == ["prompt_tokens", "image_tokens", "completion_tokens"]
     assert list(shown["timings"]) == ["load", "encode", "prefill", "decode"]
+
+
+def test_probability_is_that_of_all_tokens_together(model: VLM) -> None:
+    answer = model.ask(picture(1), QUESTION, max_tokens=3)
+    assert answer.probability == pytest.approx(math.prod(map(math.exp, answer.logprobs)))
+    assert 0 < answer.probability < answer.confidence
+    assert answer.to_json()["probability"] == pytest.approx(answer.probability, rel=1e-3)
 
 
 def test_confidence_is_the_mean_probability_of_the_tokens(model: VLM) -> None:

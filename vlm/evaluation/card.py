@@ -39,7 +39,8 @@ def write_card(folder: Path, scores: Sequence[Score], head: dict[str, Any]) -> N
         f"training never saw), seed {head['seed']}, greedy.",
         _table(scores),
         f"Confidence (mean token probability) tells right from wrong answers with an AUROC of "
-        f"{auroc(fairly_asked(scores)):.2f}.",
+        f"{auroc(fairly_asked(scores)):.2f}, the probability of the whole answer with "
+        f"{auroc(fairly_asked(scores), lambda outcome: outcome.probability):.2f}.",
         "## Mistakes",
         f"![Wrong answers]({MISTAKES})" if wrong else "None were made.",
         "## What it can't do",

@@ -34,6 +34,7 @@ class Outcome:
     said: str
     right: bool
     confidence: float
+    probability: float = 0.0  # of the whole answer
 
 
 def within_five_percent(truth: str, said: str) -> bool:
@@ -152,7 +153,7 @@ def run(
     def outcome(case: Case) -> Outcome:
         answer = vlm.ask(case.images, case.question, options)
         right = task.right(case.answer, answer.text)
-        return Outcome(case, answer.text, right, answer.confidence)
+        return Outcome(case, answer.text, right, answer.confidence, answer.probability)
 
     outcomes: list[Outcome] = []
     started = time.perf_counter()
@@ -170,14 +171,20 @@ def fairly_asked(scores: Sequence[Score]) -> list[Outcome]:
     return [outcome for score in scores if score.task.policy == "adaptive" for outcome in score.outcomes]
 
 
-def auroc(outcomes: Sequence[Outcome]) -> float:
+def auroc(
+    outcomes: Sequence[Outcome], sure: Callable[[Outcome], float] = lambda outcome: outcome.confidence
+) -> float:
     """Chance that a right answer was given with more confidence than a wrong one (Mann-Whitney).
 
+    Args:
+        outcomes: right and wrong ones.
+        sure: what to sort by.
+
     Returns:
-        0.5 where confidence says nothing; nan where all are right or all wrong.
+        0.5 where that says nothing; nan where all are right or all wrong.
     """
-    right = np.array([outcome.confidence for outcome in outcomes if outcome.right])
-    wrong = np.array([outcome.confidence for outcome in outcomes if not outcome.right])
+    right = np.array([sure(outcome) for outcome in outcomes if outcome.right])
+    wrong = np.array([sure(outcome) for outcome in outcomes if not outcome.right])
     if not len(right) or not len(wrong):
         return float("nan")
     difference = right[:, None] - wrong[None, :]

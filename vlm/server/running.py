@@ -221,7 +221,7 @@ def extras_of(answer: Answer, told: frozenset[Told]) -> dict[str, Any]:
     """What ``vlm`` tells of an answer: confidence, windows, tokens, seconds, and what else was asked for."""
     # Without the attention there is no evidence to compute.
     whole = (answer if "evidence" in told else replace(answer, attention=None)).to_json()
-    wanted = ("confidence", "finish_reason", "windows", "usage", "timings")
+    wanted = ("confidence", "probability", "finish_reason", "windows", "usage", "timings")
     extras = {name: whole[name] for name in (*wanted, *(("evidence",) if "evidence" in told else ()))}
     if "attention" in told and answer.attention is not None:
         extras["attention"] = attention_to_json(answer.attention)

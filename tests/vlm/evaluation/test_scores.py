@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -57,6 +58,8 @@ def test_auroc_is_the_chance_that_right_is_surer_than_wrong() -> None:
     wrong = [outcome("a", "b", sure) for sure in (0.5, 0.4)]
     assert auroc([*right, *wrong]) == pytest.approx((2 + 2 + 0.5) / 6)
     assert math.isnan(auroc(right)) and math.isnan(auroc([]))
+    sorted_well = [replace(one, probability=0.1 * one.right) for one in (*right, *wrong)]
+    assert auroc(sorted_well, lambda one: one.probability) == 1.0
 
 
 def test_every_task_has_its_own_name() -> None:

@@ -190,7 +190,7 @@ def test_evidence_is_told_only_to_who_asks(tiny_server: Served) -> None:
         max_tokens=2,
     )
     assert set(answer.choices[0].message.vlm) == {
-        *("confidence", "finish_reason", "windows", "usage", "timings")
+        *("confidence", "probability", "finish_reason", "windows", "usage", "timings")
     }
 
 
