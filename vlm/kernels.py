@@ -81,6 +81,18 @@ def _nearest(_: Any, x: Any) -> Any:
     return types.int32(types.float32), generate
 
 
+@intrinsic
+def _times_power(_: Any, x: Any, k: Any) -> Any:
+    """x * 2 ** k for x near 1: k is added to the exponent's bits."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        value, power = arguments
+        bits = builder.bitcast(value, ir.IntType(32))
+        return builder.bitcast(builder.add(bits, builder.shl(power, power.type(23))), value.type)
+
+    return types.float32(types.float32, types.int32), generate
+
+
 def threads() -> int:
     """As many as torch takes; they are the same ones. To be asked for before every call of a kernel.
 
@@ -255,11 +267,15 @@ def round_rows(x_TI: Floats, side: int, n: int) -> tuple[Bytes, Floats]:
 
 
 @njit(**_PARALLEL)
-def scale_rows(sum_TO: Any, out_TO: Floats, step_T: Floats, scale_O: Floats, bias_O: Floats, n: int) -> None:
+def scale_rows(sums: Any, out_TO: Floats, n: int) -> None:
     """Sums of products back to what they stand for, with a bias unless that is empty.
 
-    ``out_TO`` may be the memory of ``sum_TO``.
+    Args:
+        sums: int32 [T, O], the step of each row, the scale and the bias of each output (or no bias).
+        out_TO: where to write; it may be the memory of the sums.
+        n: threads.
     """
+    sum_TO, step_T, scale_O, bias_O = sums
     count, outputs = sum_TO.shape
     for t in prange(n):
         for r in range(count * t // n, count * (t + 1) // n):
@@ -270,6 +286,58 @@ def scale_rows(sum_TO: Any, out_TO: Floats, step_T: Floats, scale_O: Floats, bia
             else:
                 for o in range(outputs):
                     out_TO[r, o] = np.float32(sum_TO[r, o]) * (scale_O[o] * step)
+
+
+@njit(**_SERIAL)
+def _gelu(x: np.float32) -> np.float32:
+    """GELU in its tanh form: x times the logistic function of 2 u, for 0.5 * (1 + tanh(u)) is that.
+
+    The exponential is a whole power of two and a polynomial (1e-7 off at most), which loops take as vectors.
+    """
+    u = np.float32(-2.302208198) * (x + np.float32(0.044715) * x * x * x)  # 2 u / ln 2, as a power of two
+    u = min(max(u, np.float32(-126.0)), np.float32(126.0))
+    k = _nearest(u)
+    f = u - np.float32(k)
+    tail = np.float32(9.618129e-3) + f * (np.float32(1.333355815e-3) + f * np.float32(1.540353e-4))
+    tail = np.float32(0.2402265070) + f * (np.float32(5.550410866e-2) + f * tail)
+    power = _times_power(np.float32(1) + f * (np.float32(0.6931471806) + f * tail), k)
+    return x / (np.float32(1) + power)
+
+
+@njit(**_PARALLEL)
+def gelu_rows(sums: Any, side: int, n: int) -> tuple[Bytes, Floats]:
+    """GELU of a product's sums with their bias, turned and rounded for the next product: [T, O], [T]."""
+    sum_TO, step_T, scale_O, bias_O = sums
+    count, outputs = sum_TO.shape
+    out_TO = np.empty((count, outputs), np.int8)
+    out_step_T = np.empty(count, np.float32)
+    for t in prange(n):
+        row_O = np.empty(outputs, np.float32)
+        for r in range(count * t // n, count * (t + 1) // n):
+            step = step_T[r]
+            for o in range(outputs):
+                row_O[o] = _gelu(np.float32(sum_TO[r, o]) * (scale_O[o] * step) + bias_O[o])
+            out_step_T[r] = _rounded(row_O, side, 127, out_TO[r])
+    return out_TO, out_step_T
+
+
+@njit(**_PARALLEL)
+def gated_rows(sums: Any, side: int, n: int) -> tuple[Bytes, Floats]:
+    """gelu(gate) times up of sums that hold the gate first, turned and rounded likewise: [T, O / 2], [T]."""
+    sum_TO, step_T, scale_O, _ = sums
+    count, wide = sum_TO.shape[0], sum_TO.shape[1] // 2
+    out_TF = np.empty((count, wide), np.int8)
+    out_step_T = np.empty(count, np.float32)
+    for t in prange(n):
+        row_F = np.empty(wide, np.float32)
+        for r in range(count * t // n, count * (t + 1) // n):
+            step = step_T[r]
+            for f in range(wide):
+                gate = np.float32(sum_TO[r, f]) * (scale_O[f] * step)
+                up = np.float32(sum_TO[r, wide + f]) * (scale_O[wide + f] * step)
+                row_F[f] = _gelu(gate) * up
+            out_step_T[r] = _rounded(row_F, side, 127, out_TF[r])
+    return out_TF, out_step_T
 
 
 @njit(**_SERIAL)
@@ -294,6 +362,31 @@ def _turn_by_position(heads_Ad: Floats, gain_Ad: Floats, eps: float, cos_d: Floa
             x, y = row_d[i], row_d[i + d // 2]
             heads_Ad[a, i] = x * cos_d[i] - y * sin_d[i]
             heads_Ad[a, i + d // 2] = y * cos_d[i + d // 2] + x * sin_d[i + d // 2]
+
+
+@njit(**_PARALLEL)
+def heads_of_rows(sums: Any, gain_Ad: Floats, eps: float, position: Any, n: int) -> Floats:
+    """Sums of the joined product of queries, keys and values as heads, [heads, T, head_dim].
+
+    As many heads as there are gains are normed and turned by their position; the rest, values, stay.
+    """
+    sum_TO, step_T, scale_O, _ = sums
+    cos_Td, sin_Td = position
+    count = len(sum_TO)
+    turned, d = gain_Ad.shape
+    heads = sum_TO.shape[1] // d
+    out_ATd = np.empty((heads, count, d), np.float32)
+    for t in prange(n):
+        row_Ad = np.empty((heads, d), np.float32)
+        for r in range(count * t // n, count * (t + 1) // n):
+            step = step_T[r]
+            for a in range(heads):
+                for i in range(d):
+                    row_Ad[a, i] = np.float32(sum_TO[r, a * d + i]) * (scale_O[a * d + i] * step)
+            _turn_by_position(row_Ad[:turned], gain_Ad, eps, cos_Td[r], sin_Td[r])
+            for a in range(heads):
+                out_ATd[a, r] = row_Ad[a]
+    return out_ATd
 
 
 @njit(**_SERIAL)
@@ -354,10 +447,8 @@ def _gated(x_D: Floats, weight: Any, n: int) -> Floats:
             gate_F[f] = np.float32(_dot(weight_OI, f, row_D)) * (scale_O[f] * step)
         for f in range(first, last):
             up_F[f] = np.float32(_dot(weight_OI, wide + f, row_D)) * (scale_O[wide + f] * step)
-        for f in range(first, last):  # 0.5 * (1 + tanh(u)) is the logistic function of 2 u
-            x = gate_F[f]
-            u = np.float32(1.5957691216057308) * (x + np.float32(0.044715) * x * x * x)
-            up_F[f] *= x / (np.float32(1) + math.exp(-u))
+        for f in range(first, last):
+            up_F[f] *= _gelu(gate_F[f])
     return up_F
 
 

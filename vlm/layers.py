@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from vlm import between
 from vlm.cache import KVCache
 from vlm.config import TextConfig
 from vlm.masks import window_of
@@ -152,6 +153,12 @@ class Attention(nn.Module):
 
         if self.qkv_proj is not None and self.qk_norm is not None:
             heads, groups = self.counts
+            if b == 1 and inputs.cos_Td.dim() == 2:
+                position, gain_Ad = (inputs.cos_Td, inputs.sin_Td), self.qk_norm.gain().squeeze(1)
+                found = between.heads(self.qkv_proj, hidden_BTD[0], gain_Ad, self.qk_norm.eps, position)
+                if found is not None:
+                    q, k, v = torch.split(found[None], [heads, groups, groups], dim=1)
+                    return q, k, v
             qk, v = torch.split(split(self.qkv_proj(hidden_BTD)), [heads + groups, groups], dim=1)
             qk = rotate(self.qk_norm(qk), inputs.cos_Td, inputs.sin_Td)
             q, k = torch.split(qk, [heads, groups], dim=1)
@@ -223,6 +230,9 @@ class MLP(nn.Module):
         return in_blocks(self._feed, hidden.flatten(0, -2), self.width).view_as(hidden)
 
     def _feed(self, rows_TD: Tensor) -> Tensor:
+        fed = between.activated(self.gate_up_proj, self.down_proj, rows_TD, gated=True)
+        if fed is not None:
+            return fed
         if self.gate_up_proj is not None:
             gate, up = self.gate_up_proj(rows_TD).chunk(2, dim=-1)
         else:

@@ -24,6 +24,7 @@ import mmap
 import os
 import warnings
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
@@ -105,6 +106,20 @@ def quantised(
         if mapped:
             let_go(weight_OI[rows])
     return out, scales
+
+
+@dataclass(frozen=True)
+class Sums:
+    """A product of rounded rows and a rounded weight: sums * step of the row * scale of the output + bias."""
+
+    sums_TO: Tensor  # int32
+    step_T: npt.NDArray[np.float32]
+    scale_O: npt.NDArray[np.float32]
+    bias_O: npt.NDArray[np.float32]  # empty: none
+
+    def arrays(self) -> tuple[npt.NDArray[Any], ...]:
+        """As ``vlm.kernels`` takes them."""
+        return self.sums_TO.numpy(), self.step_T, self.scale_O, self.bias_O
 
 
 class RoundedLinear(nn.Module):
@@ -202,6 +217,19 @@ class Int8Linear(RoundedLinear):
         product_TO = packed.product(x.reshape(-1, self.inputs), self.bias)
         return product_TO.view(*x.shape[:-1], self.outputs)
 
+    def sums(self, x_TI: Tensor) -> Sums | None:
+        """The products of many rows before they are scaled, where that can be had (see ``vlm.between``)."""
+        packed = self._packed or self._pack()
+        if not isinstance(packed, _Compiled) or len(x_TI) <= FEW:
+            return None
+        return packed.sums(x_TI, self.bias)
+
+    def product_of(self, rounded_TI: npt.NDArray[np.int8], step_T: npt.NDArray[np.float32]) -> Tensor:
+        """The product of rows that are turned and rounded already: [T, out]."""
+        packed = self._packed or self._pack()
+        assert isinstance(packed, _Compiled)
+        return packed.scaled(packed.sums_of(rounded_TI, step_T, self.bias))
+
     def operand(self) -> Operand | None:
         """The weight as ``vlm.kernels`` takes it, where that can be had."""
         packed = self._packed or self._pack()
@@ -295,17 +323,36 @@ class _Compiled(_Kernel):
     def product(self, x_TI: Tensor, bias_O: Tensor | None) -> Tensor:
         kernels = compiled_kernels()
         assert kernels is not None
-        threads = kernels.threads()
-        _, scale, side = self.operand
-        rows = x_TI.detach().contiguous().numpy()
-        if len(rows) <= FEW:
-            product_TO = torch.from_numpy(kernels.few_rows(rows, self.operand, threads))
+        if len(x_TI) <= FEW:
+            rows = x_TI.detach().contiguous().numpy()
+            product_TO = torch.from_numpy(kernels.few_rows(rows, self.operand, kernels.threads()))
             return product_TO if bias_O is None else product_TO.add_(bias_O)
-        rounded, steps = kernels.round_rows(rows, side, threads)
-        sums_TO = torch._int_mm(torch.from_numpy(rounded), self._weight_IO)
-        product_TO = sums_TO.view(torch.float32)  # in the same memory
-        bias = _NOTHING if bias_O is None else bias_O.numpy()
-        kernels.scale_rows(sums_TO.numpy(), product_TO.numpy(), steps, scale, bias, threads)
+        return self.scaled(self.sums(x_TI, bias_O))
+
+    def sums(self, x_TI: Tensor, bias_O: Tensor | None) -> Sums:
+        """Rows, not turned yet, times the weight, before they are scaled."""
+        kernels = compiled_kernels()
+        assert kernels is not None
+        _, _, side = self.operand
+        rows = x_TI.detach().contiguous().numpy()
+        rounded_TI, step_T = kernels.round_rows(rows, side, kernels.threads())
+        return self.sums_of(rounded_TI, step_T, bias_O)
+
+    def sums_of(
+        self, rounded_TI: npt.NDArray[np.int8], step_T: npt.NDArray[np.float32], bias_O: Tensor | None
+    ) -> Sums:
+        """The same of rows that are turned and rounded already."""
+        _, scale_O, _ = self.operand
+        sums_TO = torch._int_mm(torch.from_numpy(rounded_TI), self._weight_IO)
+        return Sums(sums_TO, step_T, scale_O, _NOTHING if bias_O is None else bias_O.numpy())
+
+    @staticmethod
+    def scaled(sums: Sums) -> Tensor:
+        """What the sums stand for, in their memory."""
+        kernels = compiled_kernels()
+        assert kernels is not None
+        product_TO = sums.sums_TO.view(torch.float32)
+        kernels.scale_rows(sums.arrays(), product_TO.numpy(), kernels.threads())
         return product_TO
 
 

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from vlm import between
 from vlm.config import VisionConfig
 from vlm.processor import bf16_is_faster
 from vlm.quantize import give_back, joined
@@ -86,6 +87,9 @@ class SiglipMLP(nn.Module):
 
     def forward(self, hidden: Tensor) -> Tensor:
         """[..., hidden_size] to the same."""
+        fed = between.activated(self.fc1, self.fc2, hidden.flatten(0, -2), gated=False)
+        if fed is not None:
+            return fed.view_as(hidden)
         return self.fc2(F.gelu(self.fc1(hidden), approximate="tanh"))
 
 

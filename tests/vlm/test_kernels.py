@@ -63,7 +63,7 @@ def test_sums_are_scaled_in_their_own_memory() -> None:
     scale, steps, bias = (torch.rand(n, generator=torch.Generator().manual_seed(n)) for n in (4, 3, 4))
     wanted = sums * scale * steps[:, None] + bias
     out = sums.view(torch.float32)
-    kernels.scale_rows(sums.numpy(), out.numpy(), steps.numpy(), scale.numpy(), bias.numpy(), 2)
+    kernels.scale_rows((sums.numpy(), steps.numpy(), scale.numpy(), bias.numpy()), out.numpy(), 2)
     torch.testing.assert_close(out, wanted)
 
 
