@@ -93,6 +93,20 @@ def _times_power(_: Any, x: Any, k: Any) -> Any:
     return types.float32(types.float32, types.int32), generate
 
 
+@intrinsic
+def _kept_within(_: Any, x: Any) -> Any:
+    """x within the powers of two that there are in 32 bits; numba's ``min`` and ``max`` stay scalar."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        (value,) = arguments
+        for sign, edge in (("<", 126.0), (">", -126.0)):
+            limit = value.type(edge)
+            value = builder.select(builder.fcmp_ordered(sign, value, limit, flags=("fast",)), value, limit)
+        return value
+
+    return types.float32(types.float32), generate
+
+
 def threads() -> int:
     """As many as torch takes; they are the same ones. To be asked for before every call of a kernel.
 
@@ -288,14 +302,14 @@ def scale_rows(sums: Any, out_TO: Floats, n: int) -> None:
                     out_TO[r, o] = np.float32(sum_TO[r, o]) * (scale_O[o] * step)
 
 
-@njit(**_SERIAL)
+@njit(inline="always", **_SERIAL)
 def _gelu(x: np.float32) -> np.float32:
     """GELU in its tanh form: x times the logistic function of 2 u, for 0.5 * (1 + tanh(u)) is that.
 
     The exponential is a whole power of two and a polynomial (1e-7 off at most), which loops take as vectors.
     """
     u = np.float32(-2.302208198) * (x + np.float32(0.044715) * x * x * x)  # 2 u / ln 2, as a power of two
-    u = min(max(u, np.float32(-126.0)), np.float32(126.0))
+    u = _kept_within(u)
     k = _nearest(u)
     f = u - np.float32(k)
     tail = np.float32(9.618129e-3) + f * (np.float32(1.333355815e-3) + f * np.float32(1.540353e-4))
