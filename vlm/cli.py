@@ -31,6 +31,7 @@ from vlm.cli_model import (
     say_why_ended,
     shown,
     to_stay,
+    window_of,
 )
 from vlm.cli_options import (
     ApiKeyOption,
@@ -235,7 +236,7 @@ def windows(
 
     if window_size is not None and model is not None:
         raise UsageError("--model has a window size of its own: leave out --window-size")
-    side = _window_size_of(model) if model is not None else window_size or 896
+    side = window_of(model, offline=True)[0] if model is not None else window_size or 896
     try:
         chosen = named_policy(policy, max_windows=max_windows, window_size=side)
     except ValueError as error:
@@ -257,19 +258,6 @@ def windows(
         for number, window in enumerate(planned):
             span = " ".join(f"{edge:>6}" for edge in window.box)
             print(f"  {number:>2}  {window.kind:<5}  {span}   {window.size[0]} x {window.size[1]}")
-
-
-def _window_size_of(model: str) -> int:
-    """Side of a model's square, by its config alone."""
-    from vlm.config import ModelConfig
-    from vlm.errors import UsageError, printable
-    from vlm.weights import resolve
-
-    path = resolve(model, offline=True)
-    vision = ModelConfig.from_folder(path).vision if path.is_dir() else None
-    if vision is None:
-        raise UsageError(f"{printable(model)}: reads text only; name a model that sees")
-    return vision.image_size
 
 
 @app.command()

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 from vlm.cli_common import SeedOption, SplitName, progress, with_extra
-from vlm.cli_model import Wanted, asked_by
+from vlm.cli_model import Wanted, asked_by, window_of
 from vlm.cli_options import ApiKeyOption, NamedModelOption, UrlOption
 
 if TYPE_CHECKING:
@@ -81,6 +81,14 @@ def reading(
     against: Annotated[
         str | None, typer.Option(help="With --data: tesseract, for rows of its own in the table.")
     ] = None,
+    density: Annotated[
+        float | None,
+        typer.Option(min=0.1, help="With --data: letters read at once for each soft token."),
+    ] = None,
+    letter: Annotated[
+        float | None,
+        typer.Option(min=4, help="With --data: pixels of the encoder's square a capital gets."),
+    ] = None,
 ) -> None:
     """Transcribe generated lines or the pages of a folder; print character and word error rates.
 
@@ -89,11 +97,15 @@ def reading(
     wanted = Wanted(model, url, api_key)
     if data is None:
         _only_with_data(
-            {"--policy": policy, "--report": report, "--against": against, "--at-once": at_once > 1}
-        )
+            {
+                "--policy": policy, "--report": report, "--against": against, "--at-once": at_once > 1,
+                "--density": density, "--letter": letter,
+            }
+        )  # fmt: skip
         return _evaluate("READING", _Asked(wanted, limit or 500, split.value, task, seed, show, as_json))
     _only_without_data(task, show)
-    _compare_readings(_Run(data, wanted, policy or ["adaptive"], limit, as_json, report, at_once), against)
+    asked = _Run(data, wanted, policy or ["adaptive"], limit, as_json, report, at_once)
+    _compare_readings(asked, against, density, letter)
 
 
 @eval_app.command()
@@ -184,7 +196,7 @@ def windows(
     asked = _Run(data, Wanted(model), policy or list(_ALL), limit, as_json, report)
     asked.cut_only()
     items = asked.items(lambda item: True, "images", one_per_image)
-    case = Cutting(*(_PUBLISHED if published else _window_of(model)))
+    case = Cutting(*(_PUBLISHED if published else window_of(model)))
     asked.finish(asked.outcomes("cutting", case, items), table.WINDOWS)
 
 
@@ -335,7 +347,7 @@ class _Run:
             print(self.report, file=sys.stderr)
 
 
-def _compare_readings(asked: _Run, against: str | None) -> None:
+def _compare_readings(asked: _Run, against: str | None, density: float | None, letter: float | None) -> None:
     """Read every page of a folder."""
     from vlm.errors import UsageError
 
@@ -351,7 +363,7 @@ def _compare_readings(asked: _Run, against: str | None) -> None:
         find_tesseract()
     items = asked.items(Reading.fits, "transcriptions", one_per_image)
     with asked.model() as vlm:
-        found = asked.outcomes("reading", Reading(page_reader(vlm)), items)
+        found = asked.outcomes("reading", Reading(page_reader(vlm, density, letter)), items)
     if against is not None:
         found += asked.outcomes(against, Reading(read_with_tesseract), items, (against,))
     asked.finish(found, table.READING)
@@ -370,19 +382,6 @@ def _only_without_data(task: list[str] | None, show: int) -> None:
 
     if task or show:
         raise UsageError("--task and --show are of the generated tasks: leave them out with --data")
-
-
-def _window_of(model: str) -> tuple[int, int]:
-    """Side of a model's square in pixels and its tokens a window, from its config alone."""
-    from vlm.config import ModelConfig
-    from vlm.errors import UsageError
-    from vlm.weights import resolve
-
-    path = resolve(model)
-    config = None if path.suffix == ".gguf" else ModelConfig.from_folder(path)
-    if config is None or config.vision is None:
-        raise UsageError(f"{model}: sees no images; name a model with vision, or --published")
-    return config.vision.image_size, config.mm_tokens_per_image
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,23 @@ _M = TypeVar("_M", bound="Model")
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
+def window_of(model: str, *, offline: bool = False) -> tuple[int, int]:
+    """Side of a model's square in pixels and its tokens a window, from its config alone.
+
+    Raises:
+        UsageError: it sees nothing.
+    """
+    from vlm.config import ModelConfig
+    from vlm.errors import UsageError, printable
+    from vlm.weights import resolve
+
+    path = resolve(model, offline=offline)
+    config = ModelConfig.from_folder(path) if path.is_dir() else None
+    if config is None or config.vision is None:
+        raise UsageError(f"{printable(model)}: sees no images; name a model with vision")
+    return config.vision.image_size, config.mm_tokens_per_image
+
+
 def say_why_ended(answer: Answer) -> None:
     """On stderr, why an answer is not whole."""
     why = {"length": "stopped at --max-tokens", "context": "stopped: the model's context is full"}

@@ -173,3 +173,17 @@ def test_the_card_is_written_from_figures(run: Run, fonts: None, log: Path, tmp_
     card = (folder / "README.md").read_text()
     assert "| decoder | 0.75 | 140 |" in card and "charts: value within 5 %" in card and "CER" in card
     assert ("mistakes.png" in card) == (folder / "mistakes.png").exists()
+
+
+def test_limits_of_reading_can_be_tried(run: Run, scripted: ScriptedEngine, folder: Path) -> None:
+    """What ``CHARACTERS`` and ``LETTER`` were learnt with."""
+
+    def tokens(*more: object) -> int:
+        code, out, _ = run("eval", "reading", "--data", folder, "--json", *more)
+        assert code == 0
+        (row, *_) = json.loads(out)["rows"]
+        return int(row["tokens"])
+
+    assert tokens("--letter", 60) > tokens() >= tokens("--letter", 8)
+    assert "--data" in run("eval", "reading", "--density", 2).refused()
+    assert "--data" in run("eval", "reading", "--letter", 20).refused()

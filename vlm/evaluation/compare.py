@@ -12,7 +12,7 @@ import json
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import product
 from pathlib import Path
 from typing import Any, Protocol
@@ -292,15 +292,23 @@ class Reading:
         )  # fmt: skip
 
 
-def page_reader(vlm: Model) -> Reader:
-    """The package's own reader of pages, which decides windows, retries and order by itself."""
+def page_reader(vlm: Model, density: float | None = None, letter: float | None = None) -> Reader:
+    """The package's own reader of pages, which decides windows, retries and order by itself.
+
+    Args:
+        vlm: the model.
+        density: letters it may read at once for each soft token; None: what it does by itself.
+        letter: pixels of the encoder's square that it gives a capital; likewise.
+    """
     from vlm.reading.sources import SourceOptions, list_pages
     from vlm.reading.transcribe import PageReader, ReadOptions
 
+    usual = ReadOptions(text_layer="never")
+    usual = replace(usual, density=density or usual.density, letter=letter or usual.letter)
+
     def read(file: Path, policy: str) -> Read:
         page = next(iter(list_pages([file], SourceOptions())))
-        options = ReadOptions(policy=policy, text_layer="never")
-        got = PageReader(vlm, options).read(page)
+        got = PageReader(vlm, replace(usual, policy=policy)).read(page)
         seen = sum(window.kind != "blank" for window in got.windows)
         tokens = seen * vlm.tokens_per_image
         return Read(got.text, got.windows, got.confidence, tokens, got.error)

@@ -108,6 +108,7 @@ class Room:
     tokens: int  # soft tokens a window
     windows: int = 5  # besides the whole tile
     density: float = CHARACTERS  # letters a soft token holds
+    letter: float = LETTER  # pixels of the encoder's square that a capital gets
 
     @property
     def letters(self) -> float:
@@ -249,7 +250,7 @@ def _alone(group: Sequence[TextLine], lines: Sequence[TextLine]) -> bool:
 
 def _holds(lines: Sequence[TextLine], room: Room) -> bool:
     left, top, right, bottom = around(line.box for line in lines)
-    scale = scale_of(lines)
+    scale = scale_of(lines, room.letter)
     columns, rows = _windows((right - left) * scale, (bottom - top) * scale, room.side)
     return sum(line.letters for line in lines) <= room.letters and columns * rows <= room.windows
 
@@ -258,10 +259,10 @@ def _windows(width: float, height: float, side: int) -> tuple[int, int]:
     return max(1, -(-round(width) // side)), max(1, -(-round(height) // side))
 
 
-def scale_of(lines: Sequence[TextLine]) -> float:
+def scale_of(lines: Sequence[TextLine], letter: float = LETTER) -> float:
     """How much to enlarge lines so that their letters have the size that is read best."""
     heights = [line.height for line in lines for _ in range(line.letters)]
-    return min(LARGEST, LETTER / max(1.0, median(heights)))
+    return min(LARGEST, letter / max(1.0, median(heights)))
 
 
 def cut_out(page: Image.Image, tile: Tile, room: Room) -> Cut:
@@ -269,7 +270,7 @@ def cut_out(page: Image.Image, tile: Tile, room: Room) -> Cut:
 
     Where that takes more windows than a prompt holds, the letters get smaller.
     """
-    scale = scale_of(tile.lines)
+    scale = scale_of(tile.lines, room.letter)
     margin = round(MARGIN * max(line.height for line in tile.lines)) + 2
     left, top, right, bottom = tile.box
     box = (

@@ -50,6 +50,7 @@ class ReadOptions:
     max_windows: int | None = None  # a tile, the whole of it included; None: what the model reads best
     text_layer: TextLayerUse = "auto"  # of a born-digital PDF: where it is sound, never, or nothing else
     density: float = CHARACTERS  # letters read at once for each soft token of a window
+    letter: float = LETTER  # pixels of the encoder's square that a capital gets
     max_tokens: int = 512  # of a tile
     temperatures: tuple[float, ...] = (0.0, 0.5)  # of the tries at a tile
     seed: int = 0
@@ -172,7 +173,10 @@ class PageReader:
     @property
     def room(self) -> Room:
         """What a prompt of this model holds."""
-        room = Room(self.vlm.window_size, self.vlm.tokens_per_image, density=self.options.density)
+        options = self.options
+        room = Room(
+            self.vlm.window_size, self.vlm.tokens_per_image, density=options.density, letter=options.letter
+        )
         most = self.options.max_windows
         return room if most is None else replace(room, windows=max(1, most - 1))
 

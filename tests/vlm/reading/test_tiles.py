@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from drawn import Drawn, letter
 from hypothesis import given, settings
@@ -89,6 +91,15 @@ def test_a_line_too_wide_for_a_prompt_gets_smaller_letters() -> None:
 def test_small_letters_are_enlarged_so_much_and_no_more() -> None:
     small = Row((0, 0, 50, 5), 10, 5.0)
     assert scale_of([TextLine((small,))]) == 2.0
+
+
+def test_letters_get_the_size_that_is_asked_for() -> None:
+    page = Drawn(900, 300).text(20, 30, "Some words of a page", 40)
+    large, small = (
+        cut_out(page.image, Tile(tuple(seen(page))), replace(ROOM, letter=letter)) for letter in (24.0, 12.0)
+    )
+    (above, *_), (below, *_) = (rows_of(ink_of(cut.image)) for cut in (large, small))
+    assert above.height == pytest.approx(2 * below.height, rel=0.2)
 
 
 def test_halves_lose_nothing() -> None:
