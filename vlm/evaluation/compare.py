@@ -308,10 +308,10 @@ def page_reader(vlm: Model, density: float | None = None, letter: float | None =
 
     def read(file: Path, policy: str) -> Read:
         page = next(iter(list_pages([file], SourceOptions())))
-        got = PageReader(vlm, replace(usual, policy=policy)).read(page)
-        seen = sum(window.kind != "blank" for window in got.windows)
-        tokens = seen * vlm.tokens_per_image
-        return Read(got.text, got.windows, got.confidence, tokens, got.error)
+        reader, seen = PageReader(vlm, replace(usual, policy=policy)), list[int]()
+        reader.on_try = seen.append
+        got = reader.read(page)
+        return Read(got.text, got.windows, got.confidence, sum(seen) * vlm.tokens_per_image, got.error)
 
     return read
 

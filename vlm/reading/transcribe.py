@@ -17,7 +17,7 @@ from typing import Literal
 
 from PIL import Image
 
-from pan_and_scan import ImageError, Window
+from pan_and_scan import ImageError, Window, windows_of
 from vlm.answer import Answer
 from vlm.asking import Model
 from vlm.errors import OutageError, UsageError, VlmError
@@ -89,6 +89,7 @@ class PageReader:
         self.vlm = vlm
         self.options = options or ReadOptions()
         self.on_tile: Callable[[int, int], None] | None = None  # told (tiles read, tiles in all)
+        self.on_try: Callable[[int], None] | None = None  # told the windows of every prompt, retries included
 
     def read(self, page: SourcePage) -> PageText:
         """Read one page; whatever goes wrong with it is in the result.
@@ -219,6 +220,9 @@ class PageReader:
             policy=options.policy, max_windows=self.room.windows + 1, max_tokens=options.max_tokens,
             sampling=sampling,
         )  # fmt: skip
+        if self.on_try is not None:
+            planned = windows_of(cut.image, asked.windowing(self.vlm.window_size))
+            self.on_try(sum(window.kind != "blank" for window in planned))
         stream = self.vlm.stream(cut.image, options.question, asked)
         text, checked = "", 0
         for piece in stream:

@@ -59,6 +59,16 @@ def test_a_loop_is_tried_again_warmer(tmp_path: Path) -> None:
     assert got.attempts == 2 and got.error == ""
 
 
+def test_the_windows_of_every_try_are_told(tmp_path: Path) -> None:
+    loop = "Change\n" * 40
+    engine = TurnByTurn(tmp_path, turns=(loop, loop, "First line\nSecond line"))
+    reader, seen = PageReader(engine.vlm(), ReadOptions(density=20.0)), list[int]()
+    reader.on_try = seen.append
+    got = reader.read(FakePage(two_lines().image))  # type: ignore[arg-type]
+    assert len(seen) == 3 and seen[-1] == len(got.windows)
+    assert sum(seen) == len(engine.crops)
+
+
 def test_what_a_page_repeats_is_no_loop(tmp_path: Path) -> None:
     page = Drawn(420, 560)
     for number in range(12):
