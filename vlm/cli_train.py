@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, cast
@@ -29,9 +31,24 @@ def encoder(
         from vlm.training.checkpoint import write_skeleton
         from vlm.training.encoder import EncoderStage, train_encoder
 
-        vision = write_skeleton(out / "mini").vision
-        assert vision is not None
-        train_encoder(vision, EncoderStage(out=out, minutes=minutes, resume=resume, seed=seed))
+        with _taken_back(out):
+            vision = write_skeleton(out / "mini").vision
+            assert vision is not None
+            train_encoder(vision, EncoderStage(out=out, minutes=minutes, resume=resume, seed=seed))
+
+
+@contextmanager
+def _taken_back(out: Path) -> Iterator[None]:
+    """Remove what a run wrote that failed before it began; what was there before stays."""
+    from vlm.errors import VlmError
+
+    made = [folder for folder in (out / "mini", out) if not folder.exists()]
+    try:
+        yield
+    except (OSError, VlmError):
+        if made and not any(out.glob("*.jsonl")):
+            shutil.rmtree(made[-1], ignore_errors=True)
+        raise
 
 
 @train_app.command()
@@ -74,11 +91,12 @@ def vlm(
         from vlm.training.reader import ReaderStage, train_reader
 
         folder = out / "mini"
-        write_skeleton(folder)
         stage = ReaderStage(folder, start, out, minutes, seed=seed)
         stage = replace(stage, muon_rate=stage.muon_rate * rate, adam_rate=stage.adam_rate * rate)
         stage = replace(stage, encoder_share=encoder_share, encoder_alone=encoder_alone, replays=replays)
-        train_reader(replace(stage, projector_share=projector_share, heads=heads))
+        with _taken_back(out):
+            write_skeleton(folder)
+            train_reader(replace(stage, projector_share=projector_share, heads=heads))
 
 
 @train_app.command()

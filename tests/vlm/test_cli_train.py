@@ -80,3 +80,14 @@ def test_what_is_no_checkpoint_ends_in_one_line_and_spoils_nothing(run: Run, tmp
     empty = tmp_path / "empty"
     empty.mkdir()
     assert run("train", "export", text, empty).code == 2 and empty.is_dir()
+
+
+def test_a_run_that_never_began_leaves_nothing(run: Run, fonts: None, tmp_path: Path) -> None:
+    text, out = tmp_path / "text.pt", tmp_path / "out"
+    text.write_text("hello there")
+    for start in (text, tmp_path / "nothing.pt"):
+        assert str(start) in run("train", "vlm", start, "--out", out).refused()
+        assert not out.exists()
+    out.mkdir()
+    assert run("train", "encoder", "--out", out, "--resume", text).code == 2
+    assert not any(out.glob("mini")) and out.is_dir()

@@ -26,7 +26,7 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from vlm.config import VisionConfig
 from vlm.siglip import SiglipEncoder
-from vlm.training.fonts import Split
+from vlm.training.fonts import Split, find_fonts
 from vlm.training.loop import Loop, RunLog, load_optimizers, load_state, optimizers, save_state
 from vlm.training.page import Glyph, Mark
 from vlm.training.render import PageSampler, PageStyle
@@ -273,6 +273,7 @@ def train_encoder(config: VisionConfig, stage: EncoderStage) -> SiglipEncoder:
     interpolated and it goes on at full resolution. A resumed stage goes on at full resolution.
     """
     torch.manual_seed(stage.seed)
+    find_fonts("train")  # before anything is written
     log = RunLog(stage.out / "encoder.jsonl")
     heads = EncoderHeads(config)
     encoder = SiglipEncoder(config)

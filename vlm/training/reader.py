@@ -248,6 +248,7 @@ def train_reader(stage: ReaderStage) -> Reader:
     # the decoder layer by layer, because of the taps.
     for part in [vision.encoder, *decoder.layers, decoder.norm]:
         part.compile(dynamic=True)
+    check = check_batch(stage.folder, stage.check_pages)
     log = RunLog(stage.out / "reader.jsonl")
     name = "encoder and decoder" if stage.encoder_share > 0 else "decoder, encoder frozen"
     log.write(
@@ -256,7 +257,6 @@ def train_reader(stage: ReaderStage) -> Reader:
         stage=str(asdict(stage)),
         parameters=sum(p.numel() for p in reader.parameters()),
     )
-    check = check_batch(stage.folder, stage.check_pages)
     pages = ReaderBatches("train", stage.folder, stage.seed + step, stage.layouts)
     # Spawned, not forked: the typesetter's threads of this process would be missing in a fork.
     loader = DataLoader(
