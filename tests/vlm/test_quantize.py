@@ -193,3 +193,11 @@ def test_parts_that_do_not_follow_one_another_are_copied(order: tuple[int, int])
     stacked = _stacked([pieces[index] for index in order])
     assert torch.equal(stacked, torch.cat([pieces[index] for index in order]))
     assert stacked.data_ptr() != pieces[order[0]].data_ptr()
+
+
+@pytest.mark.parametrize("vocabulary", [262144, 262208, 64 * 300, 1000, 40])
+def test_the_best_are_found_by_blocks(vocabulary: int) -> None:
+    scores = torch.randn(2, 3, vocabulary, generator=torch.Generator().manual_seed(vocabulary))
+    scores[0, 0, -40:] += 50  # all of them in one or two blocks
+    found, wanted = best_of(scores, 32), scores.topk(32).indices
+    assert torch.equal(found.sort(-1).values, wanted.sort(-1).values)
