@@ -9,6 +9,7 @@ from torch import Tensor, nn
 import vlm.quantize
 from tests.vlm.tiny import TINY, tiny_decoder
 from vlm.cache import KVCache
+from vlm.gemma import best_of
 from vlm.generate import decode_many, decode_one, prefill
 from vlm.masks import Queries
 from vlm.quantize import (
