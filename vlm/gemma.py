@@ -150,7 +150,7 @@ def best_of(scores_BTV: Tensor, count: int) -> Tensor:
     width = min(vocabulary & -vocabulary, 256)  # a power of two that divides it
     if vocabulary // width <= 4 * count:
         return scores_BTV.topk(count, sorted=False).indices
-    blocks = scores_BTV.unflatten(-1, (-1, width))
+    blocks = scores_BTV.view(*scores_BTV.shape[:-1], -1, width)
     chosen = blocks.amax(-1).topk(count, sorted=False).indices
     searched = blocks.gather(-2, chosen[..., None].expand(*chosen.shape, width)).flatten(-2)
     found = searched.topk(count, sorted=False).indices
