@@ -94,6 +94,17 @@ def _times_power(_: Any, x: Any, k: Any) -> Any:
 
 
 @intrinsic
+def _larger(_: Any, x: Any, y: Any) -> Any:
+    """The larger of two, which a loop takes as vectors: a branch or numba's ``max`` stays scalar."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        a, b = arguments
+        return builder.select(builder.fcmp_ordered(">", a, b, flags=("fast",)), a, b, flags=("fast",))
+
+    return types.float32(types.float32, types.float32), generate
+
+
+@intrinsic
 def _kept_within(_: Any, x: Any) -> Any:
     """x within the powers of two that there are in 32 bits; numba's ``min`` and ``max`` stay scalar."""
 
@@ -212,9 +223,7 @@ def _turn(row_I: Floats, side: int) -> np.float32:
                 row_I[i], row_I[i + half] = x + y, x - y
         half *= 2
     for i in range(n):
-        size = abs(row_I[i])
-        if size > peak:  # noqa: PLR1730
-            peak = size
+        peak = _larger(abs(row_I[i]), peak)
     return peak
 
 
@@ -303,19 +312,65 @@ def scale_rows(sums: Any, out_TO: Floats, n: int) -> None:
 
 
 @njit(inline="always", **_SERIAL)
-def _gelu(x: np.float32) -> np.float32:
-    """GELU in its tanh form: x times the logistic function of 2 u, for 0.5 * (1 + tanh(u)) is that.
-
-    The exponential is a whole power of two and a polynomial (1e-7 off at most), which loops take as vectors.
-    """
-    u = np.float32(-2.302208198) * (x + np.float32(0.044715) * x * x * x)  # 2 u / ln 2, as a power of two
+def _power_of_two(u: np.float32) -> np.float32:
+    """2 ** u: a whole power and a polynomial (1e-7 off at most), which loops take as vectors."""
     u = _kept_within(u)
     k = _nearest(u)
     f = u - np.float32(k)
     tail = np.float32(9.618129e-3) + f * (np.float32(1.333355815e-3) + f * np.float32(1.540353e-4))
     tail = np.float32(0.2402265070) + f * (np.float32(5.550410866e-2) + f * tail)
-    power = _times_power(np.float32(1) + f * (np.float32(0.6931471806) + f * tail), k)
-    return x / (np.float32(1) + power)
+    return _times_power(np.float32(1) + f * (np.float32(0.6931471806) + f * tail), k)
+
+
+@njit(inline="always", **_SERIAL)
+def _about_a_power_of_two(u: np.float32) -> np.float32:
+    """2 ** u for u up to 0, 1e-4 off at most: enough for 14 bits of it."""
+    u = _kept_within(u)
+    k = _nearest(u)
+    f = u - np.float32(k)
+    return _times_power(
+        np.float32(0.99992807)
+        + f * (np.float32(0.69326099) + f * (np.float32(0.24261112) + f * np.float32(0.05517166))),
+        k,
+    )
+
+
+@njit(inline="always", **_SERIAL)
+def _gelu(x: np.float32) -> np.float32:
+    """GELU in its tanh form: x times the logistic function of 2 u, for 0.5 * (1 + tanh(u)) is that."""
+    u = np.float32(-2.302208198) * (x + np.float32(0.044715) * x * x * x)  # 2 u / ln 2, as a power of two
+    return x / (np.float32(1) + _power_of_two(u))
+
+
+@njit(**_PARALLEL)
+def soft_rows(sum_TK: Any, step_T: Floats, scale_K: Floats, planes: Any, n: int) -> None:
+    """Softmax of products' sums, in two planes of 7 bits, so that int8 products can go on with it.
+
+    Args:
+        sum_TK: int32, scores of a row once multiplied by its step and each column's scale, as powers of two.
+        step_T: of each row.
+        scale_K: of each column.
+        planes: to be written: int8 high and low [T, K], 128 * high + low being 16256 for a row's best; and
+            int32 [T], their sum over a row.
+        n: threads.
+    """
+    count, width = sum_TK.shape
+    high_TK, low_TK, total_T = planes
+    for t in prange(n):
+        row_K = np.empty(width, np.float32)
+        for r in range(count * t // n, count * (t + 1) // n):
+            step = step_T[r]
+            best = LOWEST
+            for k in range(width):
+                row_K[k] = np.float32(sum_TK[r, k]) * (scale_K[k] * step)
+                best = _larger(row_K[k], best)
+            total = np.int32(0)
+            for k in range(width):
+                share = _nearest(_about_a_power_of_two(row_K[k] - best) * np.float32(16256))
+                total += share
+                high_TK[r, k] = share >> 7
+                low_TK[r, k] = share & 127
+            total_T[r] = total
 
 
 @njit(**_PARALLEL)

@@ -14,10 +14,9 @@ from torch.nn import functional as F
 
 from vlm import between
 from vlm.config import VisionConfig
-from vlm.processor import bf16_is_faster
 from vlm.quantize import give_back, joined
 from vlm.rows import in_blocks
-from vlm.wide_attention import MANY, attend_in_blocks
+from vlm.wide_attention import MANY, attend_widely
 
 
 class SiglipEmbeddings(nn.Module):
@@ -72,8 +71,8 @@ class SiglipAttention(nn.Module):
             x.view(n, p, self.heads, d // self.heads).transpose(1, 2)  # [N, H, P, d/H]
             for x in self.project(hidden_NPD)
         )
-        blocks = self.qkv_proj is not None and p >= MANY and bf16_is_faster()
-        mixed_NHPd = attend_in_blocks(q, k, v) if blocks else F.scaled_dot_product_attention(q, k, v)
+        attend = F.scaled_dot_product_attention if self.qkv_proj is None else attend_widely
+        mixed_NHPd: Tensor = attend(q, k, v)
         return self.out_proj(mixed_NHPd.transpose(1, 2).reshape(n, p, d))
 
 
