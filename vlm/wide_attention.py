@@ -1,10 +1,10 @@
 """Attention of the thousands of patches of a window, where the products beside it are int8.
 
 Scores of a few hundred queries at a time stay in the cache between the two products. With compiled kernels
-both are int8: queries and keys with a scale each (the keys without their mean, which moves all scores
-of a query alike), values with a scale a channel, and probabilities in two planes of 7 bits. Elsewhere, if the processor
-multiplies bf16 faster, they are bf16. Both are 1 to 2 % off, as int8 products are; fp32 layers keep torch's
-fused kernel. Figures: ``tests/benchmarks/NOTES.md``.
+both are int8: queries and keys with a scale each (the keys without their mean, which moves all scores of a
+query alike), values with a scale a channel, and probabilities in two planes of 7 bits. Elsewhere, if the
+processor multiplies bf16 faster, they are bf16. Both are 1 to 2 % off, as int8 products are; fp32 layers
+keep torch's fused kernel. Figures: ``tests/benchmarks/NOTES.md``.
 
 Source: arXiv 2410.02367 (SageAttention: int8 scores, keys without their mean).
 """
