@@ -32,6 +32,7 @@ Shorts = npt.NDArray[np.int16]
 _SERIAL: dict[str, Any] = {"fastmath": True, "nogil": True, "cache": True, "boundscheck": False}
 _PARALLEL = _SERIAL | {"parallel": True}
 _LANES = 16  # numbers of a vector; where the processor has shorter ones, LLVM takes several
+AHEAD = 10_240  # bytes from which on the memory is asked: the processor's own reading ahead ends with a page
 LEAST = np.float32(1e-12)  # the largest magnitude of a row of zeros
 LOWEST = np.finfo(np.float32).min  # below any score; infinities are what fastmath rules out
 _log = logging.getLogger("vlm.kernels")
@@ -91,6 +92,22 @@ def _times_power(_: Any, x: Any, k: Any) -> Any:
         return builder.bitcast(builder.add(bits, builder.shl(power, power.type(23))), value.type)
 
     return types.float32(types.float32, types.int32), generate
+
+
+@intrinsic
+def _prefetch(_: Any, array: Any, at: Any) -> Any:
+    """Ask the memory for the line that holds byte ``at`` of a contiguous array."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        held = context.make_array(signature.args[0])(context, builder, arguments[0])
+        byte, word = ir.IntType(8).as_pointer(), ir.IntType(32)
+        form = ir.FunctionType(ir.VoidType(), [byte, word, word, word])
+        fetch = builder.module.declare_intrinsic("llvm.prefetch", [byte], form)
+        place = builder.bitcast(builder.gep(held.data, [arguments[1]]), byte)
+        builder.call(fetch, [place, word(0), word(3), word(1)])  # to read, to keep, data
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp), generate
 
 
 @intrinsic
@@ -239,6 +256,12 @@ def _rounded(row_I: Floats, side: int, steps: int, out_I: Any) -> np.float32:
 
 @njit(**_SERIAL)
 def _dot(weight_OI: Bytes, o: int, row_I: Shorts) -> np.int32:
+    """The product of one row of the weight; the memory is asked for one some 10 KB further on."""
+    inputs = len(row_I)
+    ahead = o + 1 + AHEAD // inputs
+    if ahead < len(weight_OI):
+        for i in range(0, inputs, 64):
+            _prefetch(weight_OI, ahead * inputs + i)
     total = np.int32(0)
     for i in range(len(row_I)):
         total = _mac(total, weight_OI[o, i], row_I[i])
