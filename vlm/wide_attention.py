@@ -49,7 +49,7 @@ def attend_widely(q_NHPd: Tensor, k_NHPd: Tensor, v_NHPd: Tensor) -> Tensor:
 def attend_in_int8(q_NHPd: Tensor, k_NHPd: Tensor, v_NHPd: Tensor, kernels: ModuleType) -> Tensor:
     """The same with int8 products."""
     n, heads, patches, width = q_NHPd.shape
-    out_NHPd = torch.empty(n, heads, patches, width)
+    out_NHPd = torch.empty(n, patches, heads, width).transpose(1, 2)  # as the next product reads it
     threads = kernels.threads()
     to_powers = width**-0.5 / math.log(2)  # of two
     most = min(ROWS, patches)
@@ -85,7 +85,7 @@ def _by_channel(values_Pd: Tensor) -> tuple[Tensor, Tensor]:
 def attend_in_bf16(q_NHPd: Tensor, k_NHPd: Tensor, v_NHPd: Tensor) -> Tensor:
     """The same in bf16."""
     n, heads, patches, width = q_NHPd.shape
-    out_NHPd = torch.empty(n, heads, patches, width)
+    out_NHPd = torch.empty(n, patches, heads, width).transpose(1, 2)  # as the next product reads it
     for window in range(n):
         for first in range(0, heads, HEADS):
             some = slice(first, first + HEADS)
