@@ -29,11 +29,10 @@ def activated(first: nn.Module | None, second: nn.Module, rows_TD: Tensor, *, ga
     Returns:
         [T, D], or None.
     """
-    kernels = compiled_kernels()
-    if kernels is None or not isinstance(first, Int8Linear) or not isinstance(second, Int8Linear):
-        return None
-    sums = first.sums(rows_TD)
-    if sums is None:
+    if not isinstance(first, Int8Linear) or not isinstance(second, Int8Linear):
+        return None  # before anything is compiled
+    kernels, sums = compiled_kernels(), first.sums(rows_TD)
+    if kernels is None or sums is None:
         return None
     if not gated and not len(sums.bias_O):
         sums = replace(sums, bias_O=np.zeros(first.outputs, np.float32))
@@ -57,8 +56,9 @@ def heads(
     Returns:
         [heads, T, head_dim], or None.
     """
-    kernels = compiled_kernels()
-    sums = product.sums(rows_TD) if kernels is not None and isinstance(product, Int8Linear) else None
+    if not isinstance(product, Int8Linear):
+        return None
+    kernels, sums = compiled_kernels(), product.sums(rows_TD)
     if kernels is None or sums is None:
         return None
     tables = tuple(table.contiguous().numpy() for table in position)

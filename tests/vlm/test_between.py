@@ -35,12 +35,9 @@ def error(got: Tensor, wanted: Tensor) -> float:
     return float((got - wanted).norm() / wanted.norm())
 
 
-@pytest.mark.parametrize("gated", [False, True])
-@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize(("bias", "gated"), [(False, False), (True, False), (False, True)])
 @pytest.mark.parametrize("width", [64, 48, 20])
 def test_an_activation_is_that_of_the_layers(width: int, bias: bool, gated: bool) -> None:
-    if gated and bias:
-        pytest.skip("no gated layer has a bias")
     first = linear(40, 2 * width if gated else width, bias=bias)
     second, x = linear(width, 24, bias=bias, seed=1), 3 * rows(7, 40)
     middle = first(x)
