@@ -166,6 +166,7 @@ class ScriptedEngine:
     window_size: int = 224
     heard: list[PromptPlan] = field(default_factory=list)
     crops: list[tuple[int, int]] = field(default_factory=list)  # sizes of the windows encoded
+    forgotten: int = 0  # times
 
     def __post_init__(self) -> None:
         build_mini_tokenizer(self.folder, image_size=self.window_size, image_seq_length=TOKENS)
@@ -176,6 +177,9 @@ class ScriptedEngine:
     def vlm(self) -> VLM:
         """A session over this engine."""
         return VLM(cast(Engine, self))
+
+    def forget(self) -> None:
+        self.forgotten += 1
 
     def encode(self, crops: Sequence[Image.Image]) -> Tensor:
         self.crops += [crop.size for crop in crops]

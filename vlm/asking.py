@@ -94,3 +94,6 @@ class Model(Protocol):
         self, messages: Sequence[Message], options: Options | None = None, **changes: Any
     ) -> AnswerStream:
         """Answer the last message of a conversation."""
+
+    def forget(self) -> None:
+        """Forget what earlier calls read, as far as that is kept here: a measured call begins anew."""

@@ -6,10 +6,11 @@ is one line on stderr and exit code 2.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
 
@@ -59,6 +60,7 @@ if TYPE_CHECKING:
 
     from vlm.answer import Answer, AnswerStream
     from vlm.session import VLM
+    from vlm.video import Frame
 
 # click's UsageError, the base of all its complaints; newer typers carry their own copy of click.
 _BadArguments: Any = typer.BadParameter.__mro__[1]
@@ -75,6 +77,9 @@ app = typer.Typer(
 app.add_typer(train_app, name="train")
 app.add_typer(eval_app, name="eval")
 app.add_typer(bench_app, name="bench")
+
+# What writing fails with where there is no room, or no disk any more.
+_UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 
 # Formats that a picture of windows can be saved in.
 _SAVED = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
@@ -143,7 +148,7 @@ def ask(
     with to_stay():  # these import torch
         from vlm.options import Options
         from vlm.sampling import Sampling
-    from vlm.video import is_video
+    from vlm.video import frame_captions, is_video
 
     if policy is None:  # frames are many and small
         policy = "off" if any(map(is_video, sources)) else "adaptive"
@@ -154,7 +159,9 @@ def ask(
     )  # fmt: skip
     if save_evidence is not None:
         _check_saving(save_evidence)
-    if are_documents(sources):
+    documents = are_documents(sources)
+    _check_meant(documents, any(map(is_video, sources)), pages or password)
+    if documents:
         from vlm.reading.sources import SourceOptions
 
         reading = SourceOptions(pages=pages, password=password)
@@ -171,10 +178,21 @@ def ask(
             save_evidence, [found.shown(found.page.open().image)] if save_evidence else [], found.answer
         )
         return
-    images, captions = _pictures(sources, frames, frames_by)
+    images, taken = _pictures(sources, frames, frames_by)
+    captions = frame_captions(taken)
+    seconds = [frame.seconds for frame in taken]
     vlm, status = load_with_status(wanted)
-    stream = _print_answer(lambda: vlm.stream(images, question, options, captions), status, as_json)
-    _save_evidence(save_evidence, images, stream.answer)
+    if constraint is not None and constraint.kind == "schema":
+        from vlm.reading.loops import ask_for_json
+
+        answer = _print_whole(
+            lambda: ask_for_json(vlm, images, question, options, captions), status, as_json, seconds
+        )
+    else:
+        answer = _print_answer(
+            lambda: vlm.stream(images, question, options, captions), status, as_json, seconds
+        )
+    _save_evidence(save_evidence, images, answer)
 
 
 @app.command()
@@ -357,10 +375,20 @@ def _standard_input() -> BinaryIO:
     return sys.stdin.buffer
 
 
-def _pictures(sources: list[str], frames: int, frames_by: str) -> tuple[list[Any], tuple[str, ...]]:
-    """The images to ask about, and what is said before each; frames of a video get their times."""
+def _check_meant(documents: bool, video: bool, of_documents: str) -> None:
+    """Refuse what would be left out without a word."""
     from vlm.errors import UsageError
-    from vlm.video import SamplingOptions, frame_captions, is_video, sample_frames
+
+    if documents and video:
+        raise UsageError("a video is asked about alone: leave out the documents, or ask about them")
+    if of_documents and not documents:
+        raise UsageError("--pages and --password are of documents (PDF, TIFF, folders): leave them out")
+
+
+def _pictures(sources: list[str], frames: int, frames_by: str) -> tuple[list[Any], tuple[Frame, ...]]:
+    """The images to ask about; of a video its frames, and them once more with their times."""
+    from vlm.errors import UsageError
+    from vlm.video import SamplingOptions, is_video, sample_frames
 
     videos = [source for source in sources if is_video(source)]
     if not videos:
@@ -368,12 +396,12 @@ def _pictures(sources: list[str], frames: int, frames_by: str) -> tuple[list[Any
     if len(sources) > 1:
         raise UsageError("a video is asked about alone: name one video and no other image")
     taken = sample_frames(videos[0], SamplingOptions(frames=frames, by=frames_by))  # type: ignore[arg-type]
-    return [frame.image for frame in taken], frame_captions(taken)
+    return [frame.image for frame in taken], taken
 
 
-def _save_evidence(path: Path | None, images: list[Any], answer: Answer | None) -> None:
+def _save_evidence(path: Path | None, images: list[Any], answer: Answer) -> None:
     """Draw where the answer was read, on the image it was read from."""
-    if path is None or answer is None:
+    if path is None:
         return
     from vlm.errors import UsageError
     from vlm.evidence import draw_evidence
@@ -428,16 +456,35 @@ def _load(model: str, dtype: str, device: str, offline: bool) -> tuple[VLM, Stat
     return load_here_with_status(Wanted(model, dtype=dtype, device=device, offline=offline))
 
 
-def _print_answer(start: Callable[[], AnswerStream], status: Status, as_json: bool) -> AnswerStream:
+def _print_whole(
+    ask: Callable[[], Answer], status: Status, as_json: bool, seconds: Sequence[float] = ()
+) -> Answer:
+    """Print an answer once it is whole; ``seconds`` are the times of a video's frames."""
+    try:
+        status.show("reading")
+        answer = ask()
+    finally:
+        status.clear()
+    if as_json:
+        told = answer_to_json(answer)
+        if seconds:
+            told["frames"] = [{"image": at, "seconds": round(s, 3)} for at, s in enumerate(seconds)]
+        print(json.dumps(told, ensure_ascii=False))
+    else:
+        print(shown(answer.text))
+        say_why_ended(answer)
+    return answer
+
+
+def _print_answer(
+    start: Callable[[], AnswerStream], status: Status, as_json: bool, seconds: Sequence[float] = ()
+) -> Answer:
     """Stream to the terminal, or print one JSON object."""
+    if as_json:
+        return _print_whole(lambda: start().read(), status, as_json, seconds)
     try:
         stream = start()
         status.show("reading")
-        if as_json:
-            answer = stream.read()
-            status.clear()
-            print(json.dumps(answer_to_json(answer), ensure_ascii=False))
-            return stream
         for piece in stream:
             status.clear()
             print(shown(piece), end="", flush=True)
@@ -446,7 +493,7 @@ def _print_answer(start: Callable[[], AnswerStream], status: Status, as_json: bo
     print()
     assert stream.answer is not None
     say_why_ended(stream.answer)
-    return stream
+    return stream.answer
 
 
 def _command_of(error: _BadArguments) -> str:
@@ -462,6 +509,12 @@ def main() -> None:
         # The reader (head, less) went away; a second complaint at exit would be noise.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+    except OSError as error:
+        if error.errno not in _UNWRITABLE:
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left can't be written either
+        print(f"vlm: standard output can't be written ({error.strerror}): make room", file=sys.stderr)
+        sys.exit(2)
     except KeyboardInterrupt:  # before or after a command; within one, typer turns it into a status
         status = INTERRUPTED
     except _BadArguments as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import io
 import json
 import os
 import sys
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from vlm.reading.choose import Found
     from vlm.reading.sources import SourceOptions
 
+_PDF, _HEAD = b"%PDF-", 1024  # its sign stands in its first 1024 bytes (ISO 32000-1, annex H)
 _SUFFIXES = (".pdf", ".tif", ".tiff", ".heic", ".heif")
 
 
@@ -27,15 +29,31 @@ def are_documents(sources: Sequence[str]) -> bool:
         os.path.isdir(source)
         or source.lower().endswith(_SUFFIXES)
         or (glob.has_magic(source) and not os.path.exists(source))
+        or _PDF in _beginning(source)
         for source in sources
     )
+
+
+def _beginning(source: str) -> bytes:
+    """The first bytes of a file or of standard input, which are still there to be read afterwards."""
+    try:
+        if source == "-":
+            held = getattr(sys.stdin, "buffer", None)  # none where it was closed by the caller
+            return held.peek(_HEAD)[:_HEAD] if isinstance(held, io.BufferedReader) else b""
+        if not os.path.isfile(source):  # a pipe gives its bytes once
+            return b""
+        with open(source, "rb") as file:
+            return file.read(_HEAD)
+    except (OSError, ValueError):  # whoever opens it says why
+        return b""
 
 
 def check_documents(sources: Sequence[str], reading: SourceOptions) -> None:
     """Refuse what isn't there before a model is loaded."""
     from vlm.reading.sources import list_pages
 
-    list_pages([source for source in sources if source != "-"], reading)
+    if files := [source for source in sources if source != "-"]:
+        list_pages(files, reading)
 
 
 def ask_documents(

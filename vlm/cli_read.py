@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -24,8 +25,10 @@ if TYPE_CHECKING:
     from vlm.constrain import Constraint
     from vlm.reading.jobs import JobSummary
     from vlm.reading.record import PageText
-    from vlm.reading.sources import SourcePage
+    from vlm.reading.sources import SourceOptions, SourcePage
     from vlm.reading.transcribe import ReadOptions
+
+_TRIED = 20  # pages that are opened to see whether any can be
 
 
 class _Form(StrEnum):
@@ -96,6 +99,8 @@ def read(
         if text_layer is _TextLayer.only:
             raise UsageError("--schema reads fields from pixels: leave out --text-layer only")
         to = _as_json(to, out)
+    if policy == "guided":
+        raise UsageError("--policy guided is for questions (vlm ask): choose off, gemma3 or adaptive")
     target = _target(out, to, resume or retry_failed)
     chosen: dict[str, Any] = {"policy": policy, "max_windows": max_windows, "text_layer": text_layer.value}
     if max_tokens is not None:
@@ -105,17 +110,22 @@ def read(
     lasting = _lasting(inputs)
     if lasting:
         list_pages(lasting, sources)  # before anything slow: is it all there?
+        if lasting == inputs and target.folder is None:  # a job writes down what is wrong with each
+            _check_readable(inputs, sources)
     with _Bar() as bar, ExitStack() as stack:
         wanted = Wanted(model, url, api_key, dtype, device, offline)
-        bar.say(f"asking {url}" if url else f"loading {wanted.name}")
-        vlm = stack.enter_context(asked_by(wanted.load(), at_once))
-        sources = replace(sources, window_size=vlm.window_size)
+        vlm: Model | None = None
+        if text_layer is not _TextLayer.only:
+            bar.say(f"asking {url}" if url else f"loading {wanted.name}")
+            vlm = stack.enter_context(asked_by(wanted.load(), at_once))
+            sources = replace(sources, window_size=vlm.window_size)
         if bar.shown and lasting == inputs:
             bar.expect(sum(1 for _ in list_pages(inputs, sources)))
         read_page = _page_reader(vlm, options, constraint, bar if at_once == 1 else None)
         task = _Task(list_pages(inputs, sources), read_page, max_error_rate, at_once, bar)
         if target.folder is not None:
-            settings = {"model": vlm.name if url else wanted.name, "dtype": dtype, "dpi": dpi} | chosen
+            named_model = vlm.name if url and vlm is not None else wanted.name
+            settings = {"model": named_model, "dtype": dtype, "dpi": dpi, "pages": pages or None} | chosen
             if constraint is not None:
                 settings["schema"] = constraint.source
             named = {f"--{name.replace('_', '-')}": value for name, value in settings.items()}
@@ -126,15 +136,43 @@ def read(
     _end(summary, target, max_error_rate)
 
 
+def _check_readable(files: list[str], sources: SourceOptions) -> None:
+    """Refuse files of which none can be opened before a model is loaded; of folders each file is told.
+
+    Raises:
+        UsageError, ImageError: what is wrong with the first.
+    """
+    from vlm.errors import ImageError, VlmError
+    from vlm.reading.sources import list_pages
+
+    if not all(map(os.path.isfile, files)):
+        return
+    first: Exception | None = None
+    for page in islice(list_pages(files, sources), _TRIED):
+        try:
+            page.open()
+            return
+        except (VlmError, ImageError) as error:
+            first = first or error
+    if first is not None and len(files) <= _TRIED:
+        raise first
+
+
 def _page_reader(
-    vlm: Model, options: ReadOptions, constraint: Constraint | None, bar: _Bar | None
+    vlm: Model | None, options: ReadOptions, constraint: Constraint | None, bar: _Bar | None
 ) -> Callable[[SourcePage], PageText]:
-    """What reads a page: its text, or the fields of a schema."""
+    """What reads a page: its text, or the fields of a schema; without a model, a PDF's own text."""
+    from vlm.reading.transcribe import PageReader, read_layer
+
+    if vlm is None:
+        return read_layer
     if constraint is not None:
         from vlm.reading.extract import FieldReader
+        from vlm.session import VLM
 
+        if isinstance(vlm, VLM):  # a server says it of every page
+            constraint.check_fits(vlm.engine.tokenizer, options.max_tokens)
         return FieldReader(vlm, constraint, options).read
-    from vlm.reading.transcribe import PageReader
 
     reader = PageReader(vlm, options)
     reader.on_tile = None if bar is None else bar.tile
@@ -282,7 +320,7 @@ def _end(summary: JobSummary, target: _Target, max_error_rate: float) -> None:
     if summary.stopped == "interrupted":
         print(f"vlm: {_counted(done)} done{where}{go_on}", file=sys.stderr)
         raise typer.Exit(INTERRUPTED)
-    too_many = summary.error_rate > max_error_rate
+    too_many = done > 0 and failed / done > max_error_rate
     if summary.stopped == "error rate":
         allowed = f"--max-error-rate {max_error_rate:g} allows fewer"
         print(

@@ -174,6 +174,11 @@ class Engine:
         """
         check_fits(len(plan.ids), self.context)
 
+    def forget(self) -> None:
+        """Forget the windows and prompts that were read before."""
+        self.windows.clear()
+        self.prompts.clear()
+
     def encode(self, crops: Sequence[Image.Image]) -> Tensor:
         """Windows to soft tokens: [N, tokens, hidden_size]. Those seen before are not computed again."""
         return torch.stack([self._soft_tokens(crop) for crop in crops])

@@ -92,6 +92,11 @@ class Windows:
             while self._kept and self.nbytes > self.budget:
                 self._kept.popitem(last=False)
 
+    def clear(self) -> None:
+        """Forget all windows."""
+        with self._lock:
+            self._kept.clear()
+
     @property
     def nbytes(self) -> int:
         """Bytes kept now."""

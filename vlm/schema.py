@@ -24,6 +24,7 @@ MAX_DEPTH = 64  # objects and lists within one another
 MAX_ENUM = 10_000  # listed values in the whole schema
 MAX_TEXT = 1 << 20  # characters of JSON
 MAX_TARGETS = 500  # places that references name: the compiler follows them by recursion
+# Of multipleOf, as decimals: 0.3 is a multiple of 0.1 here; validators that divide doubles say it is none.
 MAX_STEP = 10_000  # of multipleOf, in units of its last digit: the automaton has as many states
 MAX_REPEATS = 50_000  # characters a pattern's counted repeats stand for
 LARGEST = 1e15  # numbers stay below: whole ones are exact in a double, and a row of digits ends

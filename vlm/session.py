@@ -196,6 +196,10 @@ class VLM:
         """Begin a conversation."""
         return Chat(self, changed(options, changes))
 
+    def forget(self) -> None:
+        """Forget what earlier calls read, so that the next one takes as long as the first."""
+        self.engine.forget()
+
     @property
     def name(self) -> str:
         """What the user called the model."""

@@ -514,3 +514,14 @@ def test_a_reader_that_is_gone_at_the_end_is_no_error(photo: Path) -> None:
     assert process.wait(timeout=60) == 1
     assert process.stderr.read() == b""
     process.stderr.close()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
+def test_a_full_disk_is_one_line(photo: Path) -> None:
+    with open("/dev/full", "w") as full:
+        ran = subprocess.run(
+            [sys.executable, "-c", "from vlm.cli import main; main()", "windows", photo],
+            stdout=full, stderr=subprocess.PIPE, text=True, check=False,
+        )  # fmt: skip
+    assert ran.returncode == 2
+    assert ran.stderr == "vlm: standard output can't be written (No space left on device): make room\n"

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from clips import write
@@ -95,3 +97,30 @@ def test_frames_of_a_video_come_with_their_times(run: Run, scripted: ScriptedEng
     assert len(plan.spans) == 4
     assert "Frame 00:00:" in scripted.tokenizer.decode(plan.ids)
     assert "alone" in run("ask", clip, clip, "What happens?").refused()
+    told = json.loads(run("ask", clip, "What happens?", "--frames", 4, "--json").out)
+    assert [frame["image"] for frame in told["frames"]] == [0, 1, 2, 3]
+    times = [frame["seconds"] for frame in told["frames"]]
+    assert times == sorted(set(times)) and times[-1] < 20
+
+
+def test_what_would_be_left_out_is_refused(
+    run: Run, scripted: ScriptedEngine, tmp_path: Path, invoice: Path
+) -> None:
+    clip = write(tmp_path / "clip.mp4", [picture(n, 64, 48) for n in range(4)])
+    photo = tmp_path / "photo.png"
+    picture(1, 60, 60).save(photo)
+    assert "a video is asked about alone" in run("ask", clip, invoice, "What happens?").refused()
+    assert "--pages and --password" in run("ask", photo, "What?", "--pages", "1").refused()
+    assert "--pages and --password" in run("ask", photo, "What?", "--password", "x").refused()
+
+
+def test_a_pdf_is_known_by_its_first_bytes(
+    run: Run, scripted: ScriptedEngine, invoice: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nameless = invoice.rename(invoice.with_name("download"))
+    told = json.loads(run("ask", nameless, "What is the total of the invoice?", "--json").out)
+    assert told["page"]["number"] == 3
+    with nameless.open("rb") as piped:
+        monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=piped))
+        told = json.loads(run("ask", "-", "What is the total of the invoice?", "--json").out)
+    assert told["page"] == {"file": "-", "number": 3, "turned": 0.0}

@@ -23,6 +23,7 @@ import pypdfium2
 import pytest
 from fake_pages import page
 from fakes import ScriptedEngine, picture
+from fpdf import FPDF
 from PIL import Image
 from runner import Ran, Run, calls, heeding_ctrl_c
 
@@ -95,6 +96,11 @@ def test_prints_markdown(run: Run, scans: Path) -> None:
     assert run(scans / "a.png") == Ran(0, "a.png p1\n", "")
 
 
+def test_of_several_files_the_first_is_named_too(run: Run, scans: Path) -> None:
+    a, b = scans / "a.png", scans / "b.png"
+    assert run(a, b).out == f"<!-- {a}, page 1 -->\n\na.png p1\n\n---\n\n<!-- {b}, page 1 -->\n\nb.png p1\n"
+
+
 def test_prints_pages_of_many_files_in_order(run: Run, scans: Path) -> None:
     ran = run(scans, "--to", "txt")
     assert ran == Ran(0, "\f".join(f"{at}\n" for at in ("a.png p1", "b.png p1", *tiff(1, 2, 3))), "")
@@ -135,7 +141,28 @@ def test_a_failed_page_is_in_the_output_and_counted(run: Run, broken: Path) -> N
 
 def test_too_many_failures_are_exit_code_1(run: Run, broken: Path) -> None:
     assert run(broken, "--max-error-rate", 0.1).code == 1
-    assert run(broken / "bad.png").code == 1
+    assert run(broken / "bad.png", broken / "a.png").code == 1
+
+
+def test_files_of_which_none_can_be_opened_are_refused_before_the_model_is_loaded(
+    run: Run, broken: Path
+) -> None:
+    (broken / "worse.pdf").write_bytes(b"no PDF")
+    assert "bad.png: is not an image" in run(broken / "bad.png", broken / "worse.pdf").refused()
+    assert not NameReader.loads
+
+
+def test_a_text_layer_alone_needs_no_model(run: Run, scans: Path, tmp_path: Path) -> None:
+    pdf = FPDF()
+    pdf.set_font("helvetica", size=14)
+    pdf.add_page()
+    pdf.cell(text="Its own text")
+    pdf.output(str(tmp_path / "typed.pdf"))
+    ran = run(tmp_path / "typed.pdf", scans / "a.png", "--text-layer", "only", "--to", "jsonl")
+    typed, scanned = map(json.loads, ran.out.splitlines())
+    assert typed["text"] == "Its own text" and typed["source"] == "text layer"
+    assert scanned["error"] == "no sound text layer: it has none"
+    assert not NameReader.loads
 
 
 def test_too_many_failures_end_the_output_early_and_whole(run: Run, scans: Path) -> None:
@@ -222,6 +249,20 @@ def test_a_job_goes_on(run: Run, broken: Path, tmp_path: Path) -> None:
     assert run(broken, "--out", out, "--retry-failed").out.startswith("7 pages read, 6 of them before")
 
 
+def test_other_pages_are_another_job(run: Run, scans: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert run(scans / "c.tiff", "--out", out, "--pages", "1-2").code == 0
+    refused = run(scans / "c.tiff", "--out", out, "--resume", "--pages", "3").refused()
+    assert "begun with --pages 1-2, not --pages 3" in refused
+    assert "not --pages none" in run(scans / "c.tiff", "--out", out, "--resume").refused()
+
+
+def test_a_resumed_job_does_not_forget_what_failed(run: Run, broken: Path, tmp_path: Path) -> None:
+    for _ in range(2):
+        ran = run(broken, "--out", tmp_path / "out", "--resume", "--max-error-rate", 0.1)
+        assert (ran.code, ran.err) == (1, "vlm: 1 of 6 pages failed; --retry-failed tries them again\n")
+
+
 def test_ctrl_c_says_how_to_go_on(run: Run, scans: Path, tmp_path: Path) -> None:
     class Stops(NameReader):
         def read(self, source: Any) -> PageText:
@@ -247,6 +288,7 @@ def test_ctrl_c_says_how_to_go_on(run: Run, scans: Path, tmp_path: Path) -> None
         (["a.png", "--pages", "0"], "pages are given as in"),
         (["a.png", "--dpi", "3"], "dpi must be between"),
         (["a.png", "--policy", "best"], "policy"),
+        (["a.png", "--policy", "guided"], "--policy guided is for questions"),
         (["a.png", "--resume"], "--resume needs the folder of a job"),
         (["a.png", "--out", "x.md", "--retry-failed"], "--resume needs the folder of a job"),
         (["a.png", "--out", "x.html", "--to", "md"], "ends in .html, but --to says md"),

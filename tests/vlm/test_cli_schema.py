@@ -9,6 +9,9 @@ import jsonschema
 import pytest
 import torch
 from runner import Run
+from scripted_pages import TurnByTurn
+
+from vlm.session import VLM
 
 torch.set_num_threads(1)
 SCHEMA = {"type": "object", "properties": {"shop": {"type": "string"}, "total": {"type": "number"}}}
@@ -35,6 +38,25 @@ def test_json_carries_the_data(run: Run, tiny: Path, photo: Path, schema: Path) 
     assert answer["data"] == json.loads(answer["answer"]) and answer["finish_reason"] == "length"
     as_number = {"type": ["number", "null"]}
     jsonschema.validate(answer["data"], {"properties": {"total": as_number}, "required": ["shop", "total"]})
+
+
+def test_an_answer_that_goes_in_circles_is_asked_for_again_and_then_refused(
+    run: Run, photo: Path, schema: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loop, whole = '{"shop":"' + "1.00 kg " * 60, '{"shop":"Aldi","total":1.5}'
+    engine = TurnByTurn(tmp_path / "once", turns=(loop, whole))
+    monkeypatch.setattr(VLM, "load", lambda *_, **__: engine.vlm())
+    assert run("ask", "--schema", schema, photo, "What was bought?").out == f"{whole}\n"
+    assert engine.temperatures == [0.0, 0.5]
+    engine = TurnByTurn(tmp_path / "always", turns=(loop,))
+    assert "repeats itself without end" in run("ask", "--schema", schema, photo, "What?").refused()
+
+
+def test_fields_that_no_budget_holds_are_refused_once(
+    run: Run, tiny: Path, photo: Path, schema: Path
+) -> None:
+    ran = run("read", "-m", tiny, "--schema", schema, "--max-tokens", 3, photo, photo)
+    assert "raise --max-tokens" in ran.refused()
 
 
 def test_regex_choice_and_grammar(run: Run, tiny: Path, photo: Path, tmp_path: Path) -> None:

@@ -393,3 +393,14 @@ def test_a_closed_stream_has_no_answer(model: VLM) -> None:
     stream.close()
     with pytest.raises(UsageError, match="ask again"):
         stream.read()
+
+
+def test_what_was_forgotten_is_read_again(tmp_path: Path) -> None:
+    model = VLM.load(tiny_checkpoint(tmp_path))
+    for _ in range(2):
+        model.ask(picture(1), "What?", max_tokens=2)
+    assert model.engine.windows.reused and model.engine.prompts.reused
+    encoded, reused = model.engine.windows.encoded, model.engine.prompts.reused
+    model.forget()
+    model.ask(picture(1), "What?", max_tokens=2)
+    assert model.engine.windows.encoded == 2 * encoded and model.engine.prompts.reused == reused

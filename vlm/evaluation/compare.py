@@ -146,6 +146,7 @@ class Asking:
     def __call__(self, item: Item, policy: str) -> Outcome:
         """Ask and score."""
         question = f"{item.question} {self.suffix}" if self.suffix else item.question
+        self.vlm.forget()  # what another policy has read would make this one look fast
         started = time.perf_counter()
         image = item.open()
         answer = self.vlm.ask(image, question, Options(policy=policy, max_tokens=MAX_TOKENS))
@@ -204,6 +205,7 @@ class Constrained:
         from vlm.constrain import Constraint
 
         constraint = Constraint.schema(schema)
+        self.vlm.forget()
         return self.vlm.ask(
             image, question, Options(policy=policy, max_tokens=2 * MAX_TOKENS, constraint=constraint)
         )
@@ -307,6 +309,7 @@ def page_reader(vlm: Model, density: float | None = None, letter: float | None =
     usual = replace(usual, density=density or usual.density, letter=letter or usual.letter)
 
     def read(file: Path, policy: str) -> Read:
+        vlm.forget()
         page = next(iter(list_pages([file], SourceOptions())))
         reader, seen = PageReader(vlm, replace(usual, policy=policy)), list[int]()
         reader.on_try = seen.append

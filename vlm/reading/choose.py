@@ -25,6 +25,7 @@ from vlm.errors import UsageError, VlmError
 from vlm.fields import fields_of
 from vlm.options import Options
 from vlm.reading.ink import ink_of
+from vlm.reading.loops import ask_for_json
 from vlm.reading.sources import OpenedPage, SourcePage
 from vlm.reading.transcribe import SILENT
 from vlm.reading.upright import Turn, angle_of, turned, ways_up
@@ -100,12 +101,18 @@ def _asked_upright(vlm: Model, opened: OpenedPage, question: str, options: Optio
     page, typed = opened.image, opened.layer is not None and opened.layer.sound
     ways = (0.0,) if typed else ways_up(angle_of(ink_of(page)))
     if len(ways) == 1:  # a lean of some degrees is read as it is
-        return vlm.ask(page, question, options), Turn(0.0, page.size, page.size)
+        return _asked(vlm, page, question, options), Turn(0.0, page.size, page.size)
     asked: list[tuple[Answer, Turn]] = []
     for way in ways:
         upright, turn = turned(page, 90.0 * round(way / 90.0))
-        asked.append((vlm.ask(upright, question, options), turn))
+        asked.append((_asked(vlm, upright, question, options), turn))
     return max(asked, key=lambda one: _sureness(one[0]))
+
+
+def _asked(vlm: Model, image: Image.Image, question: str, options: Options) -> Answer:
+    if options.constraint is not None and options.constraint.kind == "schema":
+        return ask_for_json(vlm, image, question, options)
+    return vlm.ask(image, question, options)
 
 
 def _sureness(answer: Answer) -> float:

@@ -1,13 +1,15 @@
 """A page to fields by a schema: JSON that always validates, each value with its place and confidence.
 
-The page is asked once, under the constraint; what it doesn't show is null. A value's box comes from the
-attention of the tokens that wrote it.
+The page is asked once, under the constraint; what it doesn't show is null, and of an empty page everything
+is. A value's box comes from the attention of the tokens that wrote it.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from dataclasses import replace
+from typing import Any
 
 from PIL import Image
 
@@ -16,15 +18,17 @@ from vlm.answer import Answer
 from vlm.asking import Model
 from vlm.constrain import Constraint
 from vlm.errors import OutageError, UsageError, VlmError
-from vlm.fields import Field, evidence_of, fields_of
+from vlm.fields import Field, evidence_of, field_spans, fields_of
 from vlm.options import Options
-from vlm.reading.ink import ink_of
-from vlm.reading.loops import loop_of
+from vlm.reading.ink import ink_of, is_blank
+from vlm.reading.loops import loop_of, unlooped
 from vlm.reading.record import FieldText, PageText
 from vlm.reading.sources import SourcePage
 from vlm.reading.transcribe import ReadOptions, unread
 from vlm.reading.upright import Turn, angle_of, turned, ways_up
 from vlm.sampling import Sampling
+
+LOOP = "a value repeats itself without end"
 
 
 def fields_question(constraint: Constraint) -> str:
@@ -34,6 +38,19 @@ def fields_question(constraint: Constraint) -> str:
         raise UsageError("fields are read by a schema; a pattern, a choice or a grammar has none")
     names = schema.get("properties", {})
     return ask_for(names) if names else "Give this as JSON."
+
+
+def nothing_by(constraint: Constraint) -> dict[str, Any] | None:
+    """What an empty page says: each field null or an empty list; None where the schema allows no such."""
+    nothing = _nothing(constraint.json_schema or {})
+    text = json.dumps(nothing, separators=(",", ":"))
+    return nothing if isinstance(nothing, dict) and constraint.accepts(text) else None
+
+
+def _nothing(schema: dict[str, Any]) -> Any:
+    if "properties" in schema:
+        return {name: _nothing(held) for name, held in schema["properties"].items()}
+    return [] if schema.get("type") == "array" else None
 
 
 def ask_for(names: Iterable[str]) -> str:
@@ -68,15 +85,20 @@ class FieldReader:
 
     def _ask(self, empty: PageText, image: Image.Image) -> PageText:
         """Ask the page as its lines lie; one that lies on its side, on the other side, too."""
-        degrees = angle_of(ink_of(image))
+        ink = ink_of(image)
+        if is_blank(ink) and (nothing := nothing_by(self.constraint)) is not None:
+            spans = field_spans(text := json.dumps(nothing)).items()
+            fields = tuple(FieldText(path, json.loads(text[at:end]), 1.0, None) for path, (at, end) in spans)
+            return replace(empty, source="model", model=self.vlm.name, data=nothing, fields=fields)
+        degrees = angle_of(ink)
         why = ""
         for number in range(len(self.options.temperatures)):
             asked: list[tuple[Answer, Turn]] = []
             for way in ways_up(degrees):
                 upright, turn = turned(image, way)
-                answer = self.vlm.ask(upright, self.question, self._asking(number))
-                if trouble := _trouble(answer):
-                    why = trouble
+                answer = unlooped(self.vlm.stream(upright, self.question, self._asking(number)))
+                if answer is None or (trouble := _trouble(answer)):
+                    why = LOOP if answer is None else trouble
                 else:
                     asked.append((answer, turn))
             if asked:
@@ -118,7 +140,7 @@ def _trouble(answer: Answer) -> str:
     number may have lost its last digits.
     """
     if any(isinstance(field.value, str) and loop_of(field.value) for field in fields_of(answer)):
-        return "a value repeats itself without end"
+        return LOOP
     if answer.finish_reason != "stop":
         return "the fields were cut off; give more --max-tokens"
     return ""

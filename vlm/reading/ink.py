@@ -8,7 +8,7 @@ pixel is ink when it differs from the paper around it, whichever way.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from PIL import Image
@@ -25,6 +25,7 @@ SPECK = 0.4  # of the usual letter's height; what is smaller is no letter of its
 LARGE = 20.0  # times the usual letter's height: what is larger is no letter
 WORD = 3  # letters of unusual size that have to stand together, to be taken for a word
 LEGIBLE = 6  # pixels of small letters that can be read
+SPECKS = 1e-3  # share of ink up to which a page may be empty but for dirt
 MOST_PIECES = 60_000  # connected pieces; a page with more is a picture or noise
 
 
@@ -35,6 +36,7 @@ class Row:
     box: Box
     letters: int  # connected pieces in it, about as many as letters
     height: float  # of its letters in pixels, from the top of capitals to the baseline
+    pieces: tuple[Box, ...] = field(default=(), repr=False, compare=False)  # boxes of what it consists of
 
 
 def ink_of(image: Image.Image) -> np.ndarray:
@@ -48,6 +50,11 @@ def ink_of(image: Image.Image) -> np.ndarray:
     difference = np.abs(grey - across)
     strongest = float(np.percentile(difference, 99.5)) if difference.size else 0.0
     return difference > max(FAINTEST, CONTRAST * strongest)
+
+
+def is_blank(ink: np.ndarray) -> bool:
+    """Whether a page shows nothing that may be a letter: no ink, or the dust and holes of a scan's back."""
+    return bool(ink.mean() < SPECKS) and not rows_of(ink)
 
 
 def rows_of(ink: np.ndarray) -> list[Row]:
@@ -119,7 +126,8 @@ def _joined(letters: Sequence[Box], shape: tuple[int, int]) -> list[Row]:
 
 def _row(boxes: Sequence[Box]) -> Row:
     heights = sorted(bottom - top for _, top, _, bottom in boxes)
-    return Row(around(boxes), len(boxes), float(heights[(3 * len(heights)) // 4]))  # capitals, not commas
+    capitals = float(heights[(3 * len(heights)) // 4])  # not commas
+    return Row(around(boxes), len(boxes), capitals, tuple(boxes))
 
 
 def _absorbed(rows: list[Row], specks: list[Row]) -> tuple[list[Row], list[Row]]:
@@ -134,7 +142,8 @@ def _absorbed(rows: list[Row], specks: list[Row]) -> tuple[list[Row], list[Row]]
                 and top - near / 2 <= speck.box[1]
                 and speck.box[3] <= bottom + near / 2
             ):
-                merged[index] = Row(around((row.box, speck.box)), row.letters, row.height)
+                pieces = (*row.pieces, *speck.pieces)
+                merged[index] = Row(around((row.box, speck.box)), row.letters, row.height, pieces)
                 break
         else:
             alone.append(speck)

@@ -43,6 +43,7 @@ class Form:
     head: Callable[[str], str] = lambda title: ""  # of the document's title
     between: Callable[[PageText], str] = lambda following: ""
     tail: str = ""
+    first: Callable[[str, PageText], str] = lambda title, page: ""  # before the first page
 
 
 def writer(name: str) -> Write:
@@ -78,7 +79,7 @@ def write_text(
     put(form.head(title))
     first = True
     for _, page in pages:
-        put(("" if first else form.between(page)) + form.page(page))
+        put((form.first(title, page) if first else form.between(page)) + form.page(page))
         first = False
     put(form.tail)
 
@@ -116,6 +117,7 @@ def page_to_json(page: PageText) -> dict[str, Any]:
             }
             for field in page.fields
         ],
+        "lost": [list(box) for box in page.lost],
     }
 
 
@@ -140,6 +142,7 @@ def page_from_json(raw: dict[str, Any]) -> PageText:
         error=raw["error"],
         data=raw["data"],
         fields=tuple(map(_field_from_json, raw["fields"])),
+        lost=tuple(map(_box_from_json, raw.get("lost", ()))),  # pages of older jobs don't tell
     )
 
 
@@ -194,8 +197,16 @@ def _md_page(page: PageText) -> str:
 
 
 def _md_between(following: PageText) -> str:
-    name = re.sub("-(?=[->])", "- ", " ".join(following.file.split()))  # "-->" would end the comment
-    return f"\n---\n\n<!-- {name}, page {following.number} -->\n\n"
+    return f"\n---\n\n{_md_label(following)}"
+
+
+def _md_first(title: str, page: PageText) -> str:
+    return "" if page.file == title else _md_label(page)  # else there may be pages of other files
+
+
+def _md_label(page: PageText) -> str:
+    name = re.sub("-(?=[->])", "- ", " ".join(page.file.split()))  # "-->" would end the comment
+    return f"<!-- {name}, page {page.number} -->\n\n"
 
 
 # Characters that mean something anywhere in a line. "_" within a word and "*" or "~" between spaces
@@ -313,7 +324,7 @@ def _html_text(text: str) -> str:
 
 
 FORMS = {
-    "md": Form(_md_page, between=_md_between),
+    "md": Form(_md_page, first=_md_first, between=_md_between),
     "txt": Form(_txt_page, between=lambda following: "\f"),
     "jsonl": Form(lambda page: f"{_json_page(page)}\n"),
     "json": Form(_json_page, lambda title: '{"pages": [\n', lambda following: ",\n", "\n]}\n"),

@@ -67,7 +67,8 @@ class PageText:
         windows: what the encoder saw, in pixels of the page.
         turned: degrees the page was turned counter-clockwise to be upright.
         attempts: how often the page was tried.
-        error: why it failed; empty otherwise.
+        error: why it failed, or how much of it could not be read; empty otherwise.
+        lost: lines that are seen but could not be read, or parts of such.
         data: JSON by the schema that was asked for; None where the text was.
         fields: its values, each with its place.
     """
@@ -86,6 +87,7 @@ class PageText:
     error: str = ""
     data: Any = None
     fields: tuple[FieldText, ...] = ()
+    lost: tuple[Box, ...] = ()
 
     @property
     def text(self) -> str:
@@ -99,7 +101,10 @@ class PageText:
 
     @property
     def confidence(self) -> float:
-        """Mean over its characters; 0 where there are none."""
+        """Mean over its characters, or over the fields that were found; 0 where there are none."""
+        if self.fields:
+            sure = [field.confidence for field in self.fields if field.value is not None]
+            return sum(sure) / len(sure) if sure else 0.0
         weights = [len(line.text) for line in self.lines]
         total = sum(weights)
         pairs = zip(self.lines, weights, strict=True)

@@ -2,16 +2,17 @@
 
 A tile is some lines of one block, cut where nothing is written, so that no line and no word is cut in
 two. What a prompt can hold bounds it: about ``CHARACTERS`` for each soft token of a window, and a
-height of a few lines. Letters are brought to the size the encoder reads best; a tile is laid on paper
-of whole windows, so that pan and scan cuts it without stretching.
+height of a few lines. A line that is longer than that is read in parts, cut where a word ends. Letters
+are brought to the size the encoder reads best; a tile is laid on paper of whole windows, so that pan and
+scan cuts it without stretching.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
+from itertools import chain, pairwise
 from statistics import median
 
 from PIL import Image
@@ -28,6 +29,8 @@ PROSE = 9.0  # letter heights from which on a row is a line of a column, not a c
 APART = 1.6  # usual gaps between lines from which on a new block begins
 ALIKE = 1.8  # how much larger letters may be than others that are read with them
 MARGIN = 0.5  # letter heights around a tile
+WORDS_APART = 0.25  # letter heights between two words at least
+WORTH_A_CUT = 24  # letters of a row that is cut because it can't be read; fewer don't get clearer
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,7 @@ class TextLine:
 
     rows: tuple[Row, ...]  # from the left
     block: int = 0  # number of the block it belongs to
+    whole: Box | None = None  # box of the line it was cut from; None: it is whole
 
     @property
     def box(self) -> Box:
@@ -51,6 +55,52 @@ class TextLine:
     def height(self) -> float:
         """Of its largest letters in pixels."""
         return max(row.height for row in self.rows)
+
+    def halves(self, blank: float = 0.0) -> tuple[TextLine, ...]:
+        """Two parts, cut at the widest blank of its middle third, else at the one next to its middle.
+
+        Args:
+            blank: letter heights that must be free where it is cut.
+
+        Returns:
+            The parts, from the left; none where it has no such blank.
+        """
+        left, _, right, _ = self.box
+        middle, third = (left + right) / 2, (right - left) / 3
+        blanks = [(before, after) for before, after in self._blanks() if after - before > blank * self.height]
+        if not blanks:
+            return ()
+
+        def off(gap: tuple[int, int]) -> float:
+            return abs((gap[0] + gap[1]) / 2 - middle)
+
+        central = [gap for gap in blanks if off(gap) <= third / 2]
+        gap = max(central, key=lambda gap: gap[1] - gap[0]) if central else min(blanks, key=off)
+        parts = (_clipped(self.rows, 0, gap[0]), _clipped(self.rows, gap[1], right))
+        return tuple(TextLine(rows, self.block, self.whole or self.box) for rows in parts)
+
+    def _blanks(self) -> Iterator[tuple[int, int]]:
+        """Columns without ink between its letters: the first one and that after the last."""
+        pieces = sorted(piece for row in self.rows for piece in row.pieces or (row.box,))
+        reach = pieces[0][2]
+        for left, _, right, _ in pieces:
+            if left > reach:
+                yield reach, left
+            reach = max(reach, right)
+
+
+def _clipped(rows: Sequence[Row], left: int, right: int) -> tuple[Row, ...]:
+    """What of the rows lies between two columns; they cut no letter."""
+    clipped: list[Row] = []
+    for row in rows:
+        if left <= row.box[0] and row.box[2] <= right:
+            clipped.append(row)
+            continue
+        pieces = tuple(piece for piece in row.pieces if left <= piece[0] and piece[2] <= right)
+        if pieces:
+            letters = max(1, round(row.letters * len(pieces) / len(row.pieces)))
+            clipped.append(Row(around(pieces), letters, row.height, pieces))
+    return tuple(clipped)
 
 
 @dataclass(frozen=True)
@@ -71,14 +121,14 @@ class Tile:
 
     @property
     def halves(self) -> tuple[Tile, ...]:
-        """Two tiles of half its lines, of half its rows where it has one line; none of a single row."""
+        """Two tiles of half its lines, or of half its line; none where that would be too short."""
         if len(self.lines) > 1:
             middle = len(self.lines) // 2
             return Tile(self.lines[:middle]), Tile(self.lines[middle:])
         (line,) = self.lines
-        middle = len(line.rows) // 2
-        parts = (line.rows[:middle], line.rows[middle:])
-        return tuple(Tile((TextLine(part, line.block),)) for part in parts) if middle else ()
+        if len(line.rows) == 1 and line.letters < WORTH_A_CUT:
+            return ()
+        return tuple(Tile((part,)) for part in line.halves(WORDS_APART))
 
 
 @dataclass(frozen=True)
@@ -221,7 +271,7 @@ def tiles_of(lines: Sequence[TextLine], room: Room) -> list[Tile]:
     """Group lines in reading order to tiles that a prompt can hold."""
     tiles: list[Tile] = []
     group: list[TextLine] = []
-    for line in lines:
+    for line in chain.from_iterable(_parts(whole, room) for whole in lines):
         grown = [*group, line]
         if group and not (_fits_on(group, line) and _holds(grown, room) and _alone(grown, lines)):
             tiles.append(Tile(tuple(group)))
@@ -230,8 +280,19 @@ def tiles_of(lines: Sequence[TextLine], room: Room) -> list[Tile]:
     return [*tiles, Tile(tuple(group))] if group else tiles
 
 
+def _parts(line: TextLine, room: Room) -> Iterator[TextLine]:
+    """The line, or what it has to be cut into so that a prompt can hold each part."""
+    halves = () if _holds([line], room) else line.halves()
+    if not halves:
+        yield line
+    for half in halves:
+        yield from _parts(half, room)
+
+
 def _fits_on(group: Sequence[TextLine], line: TextLine) -> bool:
     """Whether a line goes on below the others, in letters of about their size."""
+    if line.whole is not None or group[-1].whole is not None:
+        return False  # a part of a line is read alone
     below = line.box[1] >= group[-1].box[3] - line.height
     small, large = sorted((group[0].height, line.height))
     return below and large <= ALIKE * small

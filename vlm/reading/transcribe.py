@@ -9,7 +9,7 @@ read again in halves, too: leaving out is the quietest way to be wrong.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby, pairwise
 from statistics import mean
@@ -22,9 +22,9 @@ from vlm.answer import Answer
 from vlm.asking import Model
 from vlm.errors import OutageError, UsageError, VlmError
 from vlm.options import Options
-from vlm.reading.ink import Row, ink_of, rows_of
-from vlm.reading.loops import SAID, loop_of
-from vlm.reading.record import Block, Box, Line, PageText
+from vlm.reading.ink import SPECKS, Row, ink_of, rows_of
+from vlm.reading.loops import CHECKED, SAID, loop_of
+from vlm.reading.record import Block, Box, Line, PageText, around
 from vlm.reading.sources import OpenedPage, SourcePage
 from vlm.reading.tiles import CHARACTERS, LETTER, Cut, Room, Tile, cut_out, lines_of, tiles_of
 from vlm.reading.upright import ON_ITS_SIDE, Turn, angle_of, turned, ways_up
@@ -34,11 +34,12 @@ TextLayerUse = Literal["auto", "never", "only"]
 UNSURE = 0.6  # confidence below which a page may stand on its head
 OVERTURN = 0.8  # and that it must be read with then
 SILENT = ("", "Not in the image.")
-SPECKS = 1e-3  # share of ink up to which a page may be empty but for dirt
 FEWEST = 3  # letters that are dirt at most, where nothing could be read
 SLACK = 1.5  # characters of a text for each letter seen: letters touch, and spaces aren't seen
 OVER = 2  # times the lines that are seen, and so many more, are too many
-CHECKED = 24  # characters between looks for a loop
+CROWDED = 40_000  # letters of a page; a newspaper's has 30,000. What has far more tiles is no text
+SHORT_TILES = 100  # that a page may have besides those that so many letters fill
+PROMPTS = 4  # prompts a tile, retries and halves included, that a page is worth
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,20 @@ class _Said:
     blocks: tuple[int, ...]  # one a line
     windows: tuple[Box, ...]  # on the turned page
     tries: int
-    lost: int = 0  # lines that could not be read
+    whole: Box | None = None  # of the line that it is a part of; None: it is lines that are whole
+    lost: tuple[Box, ...] = ()  # lines, or parts of one, that could not be read
+
+
+@dataclass
+class _Budget:
+    """Prompts that a page may still take."""
+
+    left: int
+
+    def spend(self) -> bool:
+        """Take one; whether there was one left."""
+        self.left -= 1
+        return self.left >= 0
 
 
 @dataclass(frozen=True)
@@ -109,14 +123,10 @@ class PageReader:
             return replace(unread(page, opened.image.size, str(error)), model=self.vlm.name)
 
     def _read(self, page: SourcePage, opened: OpenedPage) -> PageText:
-        layer, use = opened.layer, self.options.text_layer
-        empty = unread(page, opened.image.size, "")
-        if layer is not None and layer.sound and use != "never":
-            return replace(empty, blocks=layer.blocks, source="text layer")
-        if use == "only":
-            why = "it has none" if layer is None else layer.why
-            return replace(empty, error=f"no sound text layer: {why}")
-        return self.transcribe(opened.image, empty)
+        use = self.options.text_layer
+        if use == "only" or (use == "auto" and opened.layer is not None and opened.layer.sound):
+            return _of_layer(page, opened)
+        return self.transcribe(opened.image, unread(page, opened.image.size, ""))
 
     def transcribe(self, image: Image.Image, empty: PageText) -> PageText:
         """Read a page's pixels.
@@ -134,20 +144,22 @@ class PageReader:
         said, turn = self._best_way_up(image, angle_of(ink))
         if letters < FEWEST and not any(part.lines for part in said):
             return blank
-        lines = [replace(line, box=turn.back(line.box)) for part in said for line in part.lines]
-        numbers = [number for part in said for number in part.blocks]
-        lost, found = sum(part.lost for part in said), len(lines)
-        pairs = groupby(zip(numbers, lines, strict=True), key=lambda pair: pair[0])
-        error = f"{lost} of {lost + found} lines could not be read" if lost else ""
+        lines = _whole_lines(said)
+        lost = {part.whole or box for part in said for box in part.lost}
+        blocks = (
+            [replace(line, box=turn.back(line.box)) for _, line in group]
+            for _, group in groupby(lines, key=lambda pair: pair[0])
+        )
         return replace(
             empty,
-            blocks=tuple(Block(tuple(line for _, line in group)) for _, group in pairs),
-            source="failed" if lost > found else "model",
+            blocks=tuple(Block(tuple(block)) for block in blocks),
+            source="failed" if len(lost) > len(lines) else "model",
             model=self.vlm.name,
             windows=tuple(Window(*turn.back(box)) for part in said for box in part.windows),
             turned=turn.degrees,
             attempts=max((part.tries for part in said), default=1),
-            error=error,
+            error=f"{len(lost)} of {len(lost) + len(lines)} lines could not be read" if lost else "",
+            lost=tuple(turn.back(box) for part in said for box in part.lost),
         )
 
     def _best_way_up(self, image: Image.Image, degrees: float) -> tuple[list[_Said], Turn]:
@@ -183,33 +195,45 @@ class PageReader:
 
     def _tiles(self, page: Image.Image) -> list[Tile]:
         # Ink without letters (a photo, a raster): the page is asked about as a whole.
-        rows = rows_of(ink_of(page)) or [Row((0, 0, page.width, page.height), 1, LETTER)]
-        return tiles_of(lines_of(rows), self.room)
+        whole = Row((0, 0, page.width, page.height), 1, LETTER)
+        room = self.room
+        tiles = tiles_of(lines_of(rows_of(ink_of(page)) or [whole]), room)
+        if len(tiles) > CROWDED / room.letters + SHORT_TILES:  # grain, a raster, a crowd of specks
+            return tiles_of(lines_of([whole]), room)
+        return tiles
 
     def _read_tiles(self, page: Image.Image, tiles: Sequence[Tile], read: _Read) -> Iterator[_Said]:
+        budget = _Budget(PROMPTS * (len(tiles) + 2))
         for done, tile in enumerate(tiles):
             if self.on_tile is not None:
                 self.on_tile(done, len(tiles))
-            yield from self._read_tile(page, tile, read)
+            yield from self._read_tile(page, tile, budget, read)
 
-    def _read_tile(self, page: Image.Image, tile: Tile, read: _Read | None = None) -> Iterator[_Said]:
-        """Read a tile; where no temperature helps, or lines were left out, its halves."""
+    def _read_tile(
+        self, page: Image.Image, tile: Tile, budget: _Budget, read: _Read | None = None
+    ) -> Iterator[_Said]:
+        """Read a tile; where no temperature helps, or lines were left out, its halves.
+
+        A page that can't be read is not asked for ever: once its prompts are spent, the rest is lost.
+        """
         cut = cut_out(page, tile, self.room)
         for number in range(len(self.options.temperatures)):
             if number == 0 and read is not None and read.tile is tile:
                 answer = read.answer
             else:
-                answer = self._try(cut, tile, number)
+                answer = self._try(cut, tile, number) if budget.spend() else None
             if answer is None:
                 continue
             if tile.halves and len(_texts(answer)) < len(tile.lines):
                 break
             yield _placed(answer, tile, cut, number + 1)
             return
-        if not tile.halves:
-            yield _Said((), (), (), len(self.options.temperatures), lost=1)
-        for half in tile.halves:
-            yield from self._read_tile(page, half)
+        halves = tile.halves if budget.left > 0 else ()
+        if not halves:
+            lost = tuple(line.box for line in tile.lines)
+            yield _Said((), (), (), len(self.options.temperatures), tile.lines[0].whole, lost)
+        for half in halves:
+            yield from self._read_tile(page, half, budget)
 
     def _try(self, cut: Cut, tile: Tile, number: int) -> Answer | None:
         """One reading; None where it loops, runs over, or stays silent."""
@@ -258,6 +282,21 @@ def _sureness(answer: Answer | None) -> float:
     return 0.0 if answer is None else answer.confidence
 
 
+def read_layer(page: SourcePage) -> PageText:
+    """Take a PDF page's own text and nothing else, which needs no model."""
+    try:
+        return _of_layer(page, page.open())
+    except (VlmError, ImageError) as error:
+        return unread(page, (0, 0), str(error))
+
+
+def _of_layer(page: SourcePage, opened: OpenedPage) -> PageText:
+    empty, layer = unread(page, opened.image.size, ""), opened.layer
+    if layer is None or not layer.sound:
+        return replace(empty, error=f"no sound text layer: {'it has none' if layer is None else layer.why}")
+    return replace(empty, blocks=layer.blocks, source="text layer")
+
+
 def unread(page: SourcePage, size: tuple[int, int], error: str) -> PageText:
     """A page of which nothing is known but why."""
     width, height = size
@@ -286,7 +325,28 @@ def _placed(answer: Answer, tile: Tile, cut: Cut, tries: int) -> _Said:
         lines.append(Line(texts[index], seen.box, sure[index]))
         blocks.append(seen.block)
     windows = tuple(cut.back(used.window.box) for used in answer.windows if used.window.kind != "blank")
-    return _Said(tuple(lines), tuple(blocks), windows, tries)
+    return _Said(tuple(lines), tuple(blocks), windows, tries, tile.lines[0].whole)
+
+
+def _whole_lines(said: Iterable[_Said]) -> list[tuple[int, Line]]:
+    """The lines that were read, each with its block; what one line was cut into is put together again."""
+    found: list[tuple[int, Line]] = []
+    begun: Box | None = None  # of the line that the last ones found are a part of
+    for part in said:
+        lines = list(part.lines)
+        if part.whole is not None and lines:
+            before = [found.pop()[1]] if part.whole == begun else []
+            lines = [_side_by_side([*before, *lines])]
+        found += zip(part.blocks, lines, strict=False)  # a part's lines are all of one block
+        begun = part.whole if lines else begun
+    return found
+
+
+def _side_by_side(parts: Sequence[Line]) -> Line:
+    """One line of what stands beside each other."""
+    sizes = [len(part.text) for part in parts]
+    sure = sum(part.confidence * size for part, size in zip(parts, sizes, strict=True)) / sum(sizes)
+    return Line(" ".join(part.text for part in parts), around(part.box for part in parts), sure)
 
 
 def _off(box: Box, cut: Cut, y: float) -> float:

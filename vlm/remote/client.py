@@ -108,6 +108,9 @@ class RemoteVLM:
         """Soft tokens a window; of a published Gemma 3 where the server doesn't tell."""
         return self.served.tokens_per_image
 
+    def forget(self) -> None:
+        """As ``VLM.forget``; what a server keeps is its own."""
+
     def ask(self, images: Images, question: str, options: Options | None = None, **changes: Any) -> Answer:
         """As ``VLM.ask``.
 

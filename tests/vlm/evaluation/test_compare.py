@@ -83,6 +83,9 @@ class Told:
     def ask(self, *arguments: Any) -> Any:
         return self
 
+    def forget(self) -> None:
+        pass
+
     def __getattr__(self, name: str) -> Any:
         return getattr(self.answer, name)
 
@@ -191,3 +194,9 @@ def test_policies_are_known_by_name() -> None:
     assert known_policies(["off", "adaptive", "off"]) == ("off", "adaptive")
     with pytest.raises(UsageError, match="fine"):
         known_policies(["off", "fine"])
+
+
+def test_every_case_is_timed_as_if_it_were_the_first(tmp_path: Path, wide: Item) -> None:
+    engine = ScriptedEngine(tmp_path / "scripted", says="3.50")
+    run(Asking(engine.vlm()), [wide], ("off", "adaptive"))
+    assert engine.forgotten == 2

@@ -55,8 +55,8 @@ def test_the_fields_are_named_in_the_question() -> None:
 
 
 def test_fields_that_were_cut_off_are_not_given_as_whole(model: VLM) -> None:
-    listed = {"type": "array", "items": {"type": "integer"}, "minItems": 400}
-    reader = FieldReader(model, Constraint.schema(listed), ReadOptions(max_tokens=830))
+    listed = {"type": "array", "items": {"type": "integer"}, "minItems": 12}
+    reader = FieldReader(model, Constraint.schema(listed), ReadOptions(max_tokens=30))
     got = reader.read(FakePage(picture(2)))  # type: ignore[arg-type]
     assert got.source == "failed" and got.data is None
     assert "cut off" in got.error and "--max-tokens" in got.error
@@ -89,3 +89,27 @@ def test_a_damaged_page_and_a_budget_too_small_are_failed_pages(model: VLM) -> N
     assert (damaged.source, damaged.error) == ("failed", "letter.png: page 3 is damaged")
     short = FieldReader(model, constraint, ReadOptions(max_tokens=3)).read(FakePage(picture(1)))  # type: ignore[arg-type]
     assert short.source == "failed" and "raise --max-tokens" in short.error
+
+
+def test_a_loop_is_not_heard_to_its_end(tmp_path: Path) -> None:
+    engine = TurnByTurn(tmp_path, turns=('{"shop":"' + "1.00 kg " * 60, '{"shop":"Aldi"}'))
+    constraint = Constraint.schema({"type": "object", "properties": {"shop": {"type": "string"}}})
+    got = FieldReader(engine.vlm(), constraint).read(FakePage(picture(1)))  # type: ignore[arg-type]
+    assert got.data == {"shop": "Aldi"} and engine.temperatures == [0.0, 0.5] and got.attempts == 2
+
+
+def test_an_empty_page_is_not_asked(tmp_path: Path) -> None:
+    engine = TurnByTurn(tmp_path, turns=('{"shop":"Aldi","items":["a"]}',))
+    listed = {"shop": {"type": "string"}, "items": {"type": "array", "items": {"type": "string"}}}
+    reader = FieldReader(engine.vlm(), Constraint.schema({"type": "object", "properties": listed}))
+    empty = FakePage(Image.new("RGB", (300, 400), "ivory"))
+    got = reader.read(empty)  # type: ignore[arg-type]
+    assert (got.source, got.error, got.data) == ("model", "", {"shop": None, "items": []})
+    assert [(field.path, field.value, field.box) for field in got.fields] == [
+        ("/shop", None, None), ("/items", [], None),
+    ]  # fmt: skip
+    assert engine.temperatures == []
+    whole = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
+    asked = FieldReader(engine.vlm(), Constraint.schema(whole, "as written"))
+    asked.read(empty)  # type: ignore[arg-type]
+    assert engine.temperatures  # the schema has no word for nothing

@@ -84,6 +84,7 @@ def test_json_holds_all_that_is_known_of_a_page() -> None:
         "sha256": "ab" * 32,
         "data": None,
         "fields": [],
+        "lost": [],
     }
 
 

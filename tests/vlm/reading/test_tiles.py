@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 
 import pytest
@@ -126,3 +127,40 @@ def test_a_box_on_a_tile_comes_back_to_the_page(x: int, y: int, width: int, heig
     assert cut.back(cut.shown) == cut.part
     inside = cut.back((-50.0, -50.0, 5000.0, 5000.0))
     assert inside == cut.part
+
+
+def long_line(words: int = 60) -> Drawn:
+    return Drawn(5200, 70).text(20, 20, " ".join(f"word{number}" for number in range(words)), 24)
+
+
+def test_a_line_longer_than_a_prompt_is_cut_between_words() -> None:
+    page = long_line()
+    (line,) = seen(page)
+    tiles = tiles_of([line], ROOM)
+    assert len(tiles) > 2
+    parts = [tile.lines[0] for tile in tiles]
+    assert all(
+        len(tile.lines) == 1 and part.whole == line.box for tile, part in zip(tiles, parts, strict=True)
+    )
+    assert sum(part.letters for part in parts) == line.letters
+    for before, after in itertools.pairwise(parts):
+        assert after.box[0] - before.box[2] > 0.25 * line.height  # more than between letters
+    for tile in tiles:
+        assert tile.letters <= ROOM.letters
+        (row,) = rows_of(ink_of(cut_out(page.image, tile, ROOM).image))
+        assert row.height > 0.8 * LETTER  # nothing was shrunk to fit
+
+
+def test_prices_and_items_are_parted_at_the_gap_between_them() -> None:
+    page = Drawn(900, 60).text(20, 16, "A pound of butter", 24).text(780, 16, "4.85", 24)
+    (line,) = seen(page)
+    left, right = line.halves()
+    assert len(left.rows) == len(right.rows) == 1 and right.box[0] > 700
+    assert left.whole == right.whole == line.box
+
+
+def test_a_short_row_is_no_clearer_in_halves() -> None:
+    (line,) = seen(Drawn(300, 60).text(20, 16, "Total due", 24))
+    assert Tile((line,)).halves == ()
+    (long,) = seen(Drawn(900, 60).text(20, 16, "a line of text that is long enough to be cut", 24))
+    assert len(Tile((long,)).halves) == 2

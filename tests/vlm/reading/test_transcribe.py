@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 from drawn import Drawn, letter
 from PIL import Image, ImageDraw
@@ -222,3 +223,56 @@ def test_wrong_options_are_told_at_once() -> None:
     for wrong in ({"text_layer": "maybe"}, {"policy": "best"}, {"max_tokens": 0}, {"temperatures": ()}):
         with pytest.raises(UsageError):
             ReadOptions(**wrong)  # type: ignore[arg-type]
+
+
+def wide() -> Drawn:
+    words = " ".join(f"word{number}" for number in range(24))
+    return Drawn(2200, 140).text(20, 20, words, 24).text(20, 90, "Below it", 24)
+
+
+def test_what_a_long_line_was_cut_into_is_one_line_again(tmp_path: Path) -> None:
+    # The part with most letters, its last one, is read first: to see which way up the page lies.
+    page = wide()
+    got, engine = read(
+        tmp_path, FakePage(page.image), "four", "one", "two", "three", "Below it", density=15.0
+    )
+    assert len(engine.temperatures) == 5
+    assert [line.text for line in got.lines] == ["one two three four", "Below it"]
+    assert all(abs(found - true) <= 4 for found, true in zip(got.lines[0].box, page.boxes[0], strict=True))
+
+
+def test_of_a_long_line_the_lost_part_is_told_with_its_place(tmp_path: Path) -> None:
+    got, _ = read(
+        tmp_path,
+        FakePage(wide().image),
+        "four",
+        "one",
+        "",
+        "",
+        "",
+        "",
+        "",
+        "",
+        "three",
+        "Below it",
+        density=15.0,
+    )
+    assert got.error == "1 of 3 lines could not be read"
+    assert [line.text for line in got.lines] == ["one three four", "Below it"]
+    left, top, right, bottom = got.lost[0]
+    assert 300 < left < right < 1800 and top < 50 and bottom < 70
+
+
+def test_a_page_of_specks_is_asked_about_as_a_picture(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 255, (1500, 1500), dtype=np.uint8)
+    got, engine = read(tmp_path, FakePage(Image.fromarray(noise).convert("RGB")), "Grain")
+    assert got.text == "Grain" and len(engine.temperatures) <= 2
+
+
+def test_a_page_that_can_not_be_read_is_not_asked_for_ever(tmp_path: Path) -> None:
+    page = Drawn(500, 1500)
+    for number in range(30):
+        page.text(20, 20 + 48 * number, f"Line number {number} of some length, and then more", 20)
+    got, engine = read(tmp_path, FakePage(page.image), "", density=2000.0)
+    assert (got.source, got.error) == ("failed", "30 of 30 lines could not be read")
+    assert len(engine.temperatures) < 60  # two tries at each tile, its halves, their halves ... are above 118
