@@ -202,9 +202,9 @@ def page_image(reading: Reading, index: int) -> Image.Image | None:
     except (ImageError, UsageError):
         return None
     if reading.found is not None:
-        attention = reading.found.answer.attention
-        image = reading.found.shown(image)
-        return shrunk(image if attention is None else draw_evidence(image, attention))
+        answer, image = reading.found.answer, reading.found.shown(image)
+        told = answer.attention if answer.evidence else None
+        return shrunk(image if told is None else draw_evidence(image, told))
     if reading.want == "fields":
         placed = [field for field in page.text.fields if field.box is not None]
         boxes = [field.box for field in placed if field.box is not None]

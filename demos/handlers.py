@@ -79,7 +79,8 @@ def seen(image: Image.Image, answer: Answer, index: int, window_size: int) -> Se
     """
     used = [at.window for at in answer.windows if at.image == index]
     shown = [window for window in used if window.kind != "blank"]
-    evidence = image if answer.attention is None else draw_evidence(image, answer.attention, index)
+    told = answer.attention if answer.evidence else None
+    evidence = image if told is None else draw_evidence(image, told, index)
     side = min(CROP_SIDE, window_size)
     crops = tuple(
         (pixels.resize((side, side), Image.Resampling.BICUBIC), _caption(used.index(window)))

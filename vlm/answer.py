@@ -13,6 +13,8 @@ from vlm.errors import UsageError
 from vlm.evidence import Attention, Evidence
 from vlm.generate import FinishReason
 
+NOT_IN_IMAGE = "Not in the image."  # what mini says where there is nothing to read
+
 
 @dataclass(frozen=True)
 class UsedWindow:
@@ -83,8 +85,13 @@ class Answer:
 
     @cached_property
     def evidence(self) -> tuple[Evidence, ...]:
-        """Where on the images it was read, the best place first; images count over the conversation."""
-        return () if self.attention is None else self.attention.evidence()
+        """Where on the images it was read, the best place first; images count over the conversation.
+
+        None where the answer says that there was nothing to read.
+        """
+        if self.attention is None or self.text == NOT_IN_IMAGE:
+            return ()
+        return self.attention.evidence()
 
     def to_json(self) -> dict[str, Any]:
         """The object ``vlm ask --json`` prints."""

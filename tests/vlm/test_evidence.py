@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
@@ -124,6 +125,12 @@ def test_a_conversation_counts_its_images_on(model: VLM) -> None:
 def test_text_alone_has_no_evidence(model: VLM) -> None:
     answer = model.generate("Once upon", max_tokens=3).read()
     assert answer.attention is None and answer.evidence == ()
+
+
+def test_what_is_not_in_the_image_was_read_nowhere(model: VLM) -> None:
+    answer = model.ask(picture(1), "What?", max_tokens=3)
+    assert answer.evidence
+    assert replace(answer, text="Not in the image.").evidence == ()
 
 
 def test_windows_add_up_over_the_page() -> None:

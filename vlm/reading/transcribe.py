@@ -18,7 +18,7 @@ from typing import Literal
 from PIL import Image
 
 from pan_and_scan import ImageError, Window, windows_of
-from vlm.answer import Answer
+from vlm.answer import NOT_IN_IMAGE, Answer
 from vlm.asking import Model
 from vlm.errors import OutageError, UsageError, VlmError
 from vlm.options import Options
@@ -33,7 +33,7 @@ from vlm.sampling import Sampling
 TextLayerUse = Literal["auto", "never", "only"]
 UNSURE = 0.6  # confidence below which a page may stand on its head
 OVERTURN = 0.8  # and that it must be read with then
-SILENT = ("", "Not in the image.")
+SILENT = ("", NOT_IN_IMAGE)
 FEWEST = 3  # letters that are dirt at most, where nothing could be read
 SLACK = 1.5  # characters of a text for each letter seen: letters touch, and spaces aren't seen
 OVER = 2  # times the lines that are seen, and so many more, are too many

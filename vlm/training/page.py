@@ -10,7 +10,9 @@ from dataclasses import dataclass
 
 from PIL import Image
 
-ABSENT = "Not in the image."
+from vlm.answer import NOT_IN_IMAGE
+
+ABSENT = NOT_IN_IMAGE
 Color = tuple[int, int, int]  # red, green, blue, 0 to 255
 
 
