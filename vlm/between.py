@@ -8,13 +8,10 @@ function says so with None and the layer does it step by step.
 
 from __future__ import annotations
 
-from dataclasses import replace
-
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from vlm.quantize import Int8Linear, compiled_kernels, hadamard
+from vlm.quantize import Int8Linear, compiled_kernels, hadamard, with_bias
 
 
 def activated(first: nn.Module | None, second: nn.Module, rows_TD: Tensor, *, gated: bool) -> Tensor | None:
@@ -34,10 +31,9 @@ def activated(first: nn.Module | None, second: nn.Module, rows_TD: Tensor, *, ga
     kernels, sums = compiled_kernels(), first.sums(rows_TD)
     if kernels is None or sums is None:
         return None
-    if not gated and not len(sums.bias_O):
-        sums = replace(sums, bias_O=np.zeros(first.outputs, np.float32))
     kernel = kernels.gated_rows if gated else kernels.gelu_rows
-    rounded_TF, step_T = kernel(sums.arrays(), len(hadamard(second.inputs)), kernels.threads())
+    summed = sums if gated else with_bias(sums)
+    rounded_TF, step_T = kernel(summed.arrays(), len(hadamard(second.inputs)), kernels.threads())
     return second.product_of(rounded_TF, step_T)
 
 

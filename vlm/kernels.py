@@ -396,6 +396,78 @@ def soft_rows(sum_TK: Any, step_T: Floats, scale_K: Floats, planes: Any, n: int)
             total_T[r] = total
 
 
+@njit(**_SERIAL)
+def _stand_for(
+    sum_O: Any, first: int, scale_O: Floats, step: np.float32, bias_O: Floats, out_O: Floats
+) -> None:
+    """As many of a row's sums as there is room for, from ``first`` on, as what they stand for."""
+    for o in range(len(out_O)):
+        scale = scale_O[first + o] * step
+        out_O[o] = np.float32(sum_O[first + o]) * scale + bias_O[first + o]
+
+
+@njit(**_PARALLEL)
+def _channels(sums: Any, n: int) -> tuple[Floats, Floats]:
+    """Of the joined product of queries, keys and values: the mean of each channel of the keys, the largest
+    magnitude of each of the values; [D] both."""
+    sum_TO, step_T, scale_O, bias_O = sums
+    count, width = len(sum_TO), sum_TO.shape[1] // 3
+    total_tD, peak_tD = np.zeros((n, width), np.float32), np.full((n, width), LEAST, np.float32)
+    for t in prange(n):
+        row_D = np.empty(width, np.float32)
+        for r in range(count * t // n, count * (t + 1) // n):
+            _stand_for(sum_TO[r], width, scale_O, step_T[r], bias_O, row_D)
+            for o in range(width):
+                total_tD[t, o] += row_D[o]
+            _stand_for(sum_TO[r], 2 * width, scale_O, step_T[r], bias_O, row_D)
+            for o in range(width):
+                peak_tD[t, o] = _larger(abs(row_D[o]), peak_tD[t, o])
+    for t in range(1, n):
+        for o in range(width):
+            total_tD[0, o] += total_tD[t, o]
+            peak_tD[0, o] = _larger(peak_tD[t, o], peak_tD[0, o])
+    return total_tD[0] / np.float32(count), peak_tD[0]
+
+
+@njit(**_PARALLEL)
+def bytes_of_heads(sums: Any, heads: int, n: int) -> Any:
+    """Sums of the joined product of queries, keys and values as bytes for attention.
+
+    Args:
+        sums: int32 [T, 3 * D], the step of each row, the scale and the bias of each output.
+        heads: H.
+        n: threads.
+
+    Returns:
+        Queries and keys, [H, T, d] each, with a step a row, [H, T] each, the keys without the mean of each of
+        their channels; values [H, T, d] with a step a channel, [D].
+    """
+    sum_TO, step_T, scale_O, bias_O = sums
+    count, width = len(sum_TO), sum_TO.shape[1] // 3
+    d = width // heads
+    mean_D, peak_D = _channels(sums, n)
+    queries_HTd = np.empty((heads, count, d), np.int8)
+    keys_HTd, values_HTd = np.empty_like(queries_HTd), np.empty_like(queries_HTd)
+    query_step_HT, key_step_HT = np.empty((heads, count), np.float32), np.empty((heads, count), np.float32)
+    factor_D = np.float32(127) / peak_D
+    for t in prange(n):
+        row_D = np.empty(width, np.float32)
+        for r in range(count * t // n, count * (t + 1) // n):
+            _stand_for(sum_TO[r], 0, scale_O, step_T[r], bias_O, row_D)
+            for h in range(heads):
+                query_step_HT[h, r] = _rounded(row_D[h * d : (h + 1) * d], 1, 127, queries_HTd[h, r])
+            _stand_for(sum_TO[r], width, scale_O, step_T[r], bias_O, row_D)
+            for o in range(width):
+                row_D[o] -= mean_D[o]
+            for h in range(heads):
+                key_step_HT[h, r] = _rounded(row_D[h * d : (h + 1) * d], 1, 127, keys_HTd[h, r])
+            _stand_for(sum_TO[r], 2 * width, scale_O, step_T[r], bias_O, row_D)
+            for h in range(heads):
+                for i in range(d):
+                    values_HTd[h, r, i] = _nearest(row_D[h * d + i] * factor_D[h * d + i])
+    return queries_HTd, query_step_HT, keys_HTd, key_step_HT, values_HTd, peak_D / np.float32(127)
+
+
 @njit(**_PARALLEL)
 def gelu_rows(sums: Any, side: int, n: int) -> tuple[Bytes, Floats]:
     """GELU of a product's sums with their bias, turned and rounded for the next product: [T, O], [T]."""

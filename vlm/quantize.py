@@ -24,7 +24,7 @@ import mmap
 import os
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
@@ -120,6 +120,13 @@ class Sums:
     def arrays(self) -> tuple[npt.NDArray[Any], ...]:
         """As ``vlm.kernels`` takes them."""
         return self.sums_TO.numpy(), self.step_T, self.scale_O, self.bias_O
+
+
+def with_bias(sums: Sums) -> Sums:
+    """The same with a bias of zeros where there is none."""
+    if len(sums.bias_O):
+        return sums
+    return replace(sums, bias_O=np.zeros(len(sums.scale_O), np.float32))
 
 
 class RoundedLinear(nn.Module):

@@ -16,7 +16,7 @@ from vlm import between
 from vlm.config import VisionConfig
 from vlm.quantize import give_back, joined
 from vlm.rows import in_blocks
-from vlm.wide_attention import MANY, attend_widely
+from vlm.wide_attention import MANY, attend_from, attend_widely
 
 
 class SiglipEmbeddings(nn.Module):
@@ -67,6 +67,9 @@ class SiglipAttention(nn.Module):
     def forward(self, hidden_NPD: Tensor) -> Tensor:
         """[N, patches, hidden_size] to the same."""
         n, p, d = hidden_NPD.shape
+        mixed_NPD = attend_from(self.qkv_proj, hidden_NPD, self.heads)
+        if mixed_NPD is not None:
+            return self.out_proj(mixed_NPD)
         q, k, v = (
             x.view(n, p, self.heads, d // self.heads).transpose(1, 2)  # [N, H, P, d/H]
             for x in self.project(hidden_NPD)

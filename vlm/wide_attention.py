@@ -15,11 +15,11 @@ import math
 from types import ModuleType
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vlm.processor import bf16_is_faster
-from vlm.quantize import LEVELS, compiled_kernels
+from vlm.quantize import Int8Linear, Sums, compiled_kernels, with_bias
 
 HEADS, QUERIES = 2, 256  # at once in bf16: 4 MB of scores for 4096 patches
 ROWS = 512  # queries of a head at once in int8
@@ -37,49 +37,71 @@ def attend_widely(q_NHPd: Tensor, k_NHPd: Tensor, v_NHPd: Tensor) -> Tensor:
     Returns:
         [N, heads, patches, head_dim], float32.
     """
-    if q_NHPd.shape[2] >= MANY:
-        kernels = compiled_kernels()
-        if kernels is not None:
-            return attend_in_int8(q_NHPd, k_NHPd, v_NHPd, kernels)
-        if bf16_is_faster():
-            return attend_in_bf16(q_NHPd, k_NHPd, v_NHPd)
+    if q_NHPd.shape[2] >= MANY and bf16_is_faster():
+        return attend_in_bf16(q_NHPd, k_NHPd, v_NHPd)
     return F.scaled_dot_product_attention(q_NHPd, k_NHPd, v_NHPd)
 
 
-def attend_in_int8(q_NHPd: Tensor, k_NHPd: Tensor, v_NHPd: Tensor, kernels: ModuleType) -> Tensor:
-    """The same with int8 products."""
-    n, heads, patches, width = q_NHPd.shape
-    out_NHPd = torch.empty(n, patches, heads, width).transpose(1, 2)  # as the next product reads it
+def attend_from(product: nn.Module | None, hidden_NPD: Tensor, heads: int) -> Tensor | None:
+    """The same from the layer's input on: no float is written between the sums of its product and the scores.
+
+    Args:
+        product: queries, keys and values joined.
+        hidden_NPD: windows of patches.
+        heads: of the attention.
+
+    Returns:
+        [N, patches, hidden_size], heads side by side, float32; None where there is no compiler, the layer is
+        not int8 or the patches are few.
+    """
+    if not isinstance(product, Int8Linear) or hidden_NPD.shape[1] < MANY:
+        return None
+    kernels = compiled_kernels()
+    if kernels is None:
+        return None
+    mixed = []
+    for patches_PD in hidden_NPD:
+        sums = product.sums(patches_PD)
+        if sums is None:
+            return None
+        mixed.append(attend_in_int8(with_bias(sums), heads, kernels))
+    return torch.stack(mixed) if len(mixed) > 1 else mixed[0][None]
+
+
+def attend_in_int8(sums: Sums, heads: int, kernels: ModuleType) -> Tensor:
+    """Attention of one window by int8 products.
+
+    Args:
+        sums: of queries, keys and values joined, with a bias.
+        heads: of each.
+        kernels: ``vlm.kernels``.
+
+    Returns:
+        [patches, hidden_size], heads side by side, float32.
+    """
     threads = kernels.threads()
-    to_powers = width**-0.5 / math.log(2)  # of two
+    told = map(torch.from_numpy, kernels.bytes_of_heads(sums.arrays(), heads, threads))
+    queries_HPd, steps_HP, keys_HPd, scales_HP, values_HPd, sizes_D = told
+    patches, width = queries_HPd.shape[1:]
+    steps_HP *= width**-0.5 / math.log(2)  # to powers of two
     most = min(ROWS, patches)
-    sums, totals = torch.empty(most, patches, dtype=torch.int32), torch.empty(most, dtype=torch.int32)
+    scores, totals = torch.empty(most, patches, dtype=torch.int32), torch.empty(most, dtype=torch.int32)
     high, low = torch.empty(2, most, patches, dtype=torch.int8)
-    for window in range(n):
-        for head in range(heads):
-            keys_Pd = k_NHPd[window, head]
-            queries, steps = kernels.round_rows(q_NHPd[window, head].contiguous().numpy(), 1, threads)
-            keys, scales = kernels.round_rows((keys_Pd - keys_Pd.mean(0)).numpy(), 1, threads)
-            values, sizes = _by_channel(v_NHPd[window, head])
-            steps *= to_powers
-            queries_Pd, keys_dP = torch.from_numpy(queries), torch.from_numpy(keys).t()
-            for start in range(0, patches, ROWS):
-                block = slice(start, start + ROWS)
-                count = min(ROWS, patches - start)
-                torch._int_mm(queries_Pd[block], keys_dP, out=sums[:count])
-                planes = tuple(part[:count].numpy() for part in (high, low, totals))
-                kernels.soft_rows(sums[:count].numpy(), steps[block], scales, planes, threads)
-                mixed = torch._int_mm(high[:count], values).float().mul_(128)
-                mixed += torch._int_mm(low[:count], values)
-                out_NHPd[window, head, block] = mixed.mul_(sizes).div_(totals[:count, None])
-    return out_NHPd
-
-
-def _by_channel(values_Pd: Tensor) -> tuple[Tensor, Tensor]:
-    """Values rounded to int8 with a scale a channel: [P, d] and [d]."""
-    values_Pd = values_Pd.contiguous()
-    sizes = torch.maximum(values_Pd.amax(0), -values_Pd.amin(0)).clamp_min_(1e-12).div_(LEVELS)
-    return (values_Pd * (1 / sizes)).round_().to(torch.int8), sizes
+    out_PD = torch.empty(patches, heads * width)
+    for head in range(heads):
+        keys_dP, values_Pd = keys_HPd[head].t(), values_HPd[head]
+        side = slice(head * width, (head + 1) * width)
+        for start in range(0, patches, ROWS):
+            block = slice(start, start + ROWS)
+            count = min(ROWS, patches - start)
+            torch._int_mm(queries_HPd[head, block], keys_dP, out=scores[:count])
+            planes = tuple(part[:count].numpy() for part in (high, low, totals))
+            factors = steps_HP[head, block].numpy(), scales_HP[head].numpy()
+            kernels.soft_rows(scores[:count].numpy(), *factors, planes, threads)
+            mixed = torch._int_mm(high[:count], values_Pd).float().mul_(128)
+            mixed += torch._int_mm(low[:count], values_Pd)
+            out_PD[block, side] = mixed.mul_(sizes_D[side]).div_(totals[:count, None])
+    return out_PD
 
 
 def attend_in_bf16(q_NHPd: Tensor, k_NHPd: Tensor, v_NHPd: Tensor) -> Tensor:

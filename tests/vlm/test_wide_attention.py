@@ -9,7 +9,7 @@ import torch
 from torch.nn import functional as F
 
 from vlm.config import VisionConfig
-from vlm.quantize import to_int8
+from vlm.quantize import Sums, to_int8
 from vlm.siglip import SiglipAttention, SiglipEncoder
 from vlm.wide_attention import MANY, ROWS, attend_in_bf16, attend_in_int8
 
@@ -31,15 +31,38 @@ def test_bf16_gives_what_the_whole_gives() -> None:
         assert error(attend_in_bf16(q, k, v), F.scaled_dot_product_attention(q, k, v)) < 0.04
 
 
+def summed(*parts_HPd: torch.Tensor) -> Sums:
+    """Queries, keys and values of a window as the sums of a product, with steps, scales and a bias."""
+    joined_TO = torch.cat([part.transpose(0, 1).flatten(1) for part in parts_HPd], 1)
+    random = torch.Generator().manual_seed(1)
+    step_T, scale_O, bias_O = (
+        torch.rand(size, generator=random) + 0.5 for size in (*joined_TO.shape, joined_TO.shape[1])
+    )
+    step_T *= 2.0**-18
+    sums_TO = ((joined_TO - bias_O) / (step_T[:, None] * scale_O)).round().int()
+    return Sums(sums_TO, step_T.numpy(), scale_O.numpy(), bias_O.numpy())
+
+
 @pytest.mark.parametrize("apart", [0.01, 1.0, 3.0])
 def test_int8_gives_what_the_whole_gives(apart: float) -> None:
     kernels = pytest.importorskip("vlm.kernels")
-    q, k, v = heads(ROWS + 90, apart=apart)
     with torch.inference_mode():
-        exact = F.scaled_dot_product_attention(q, k, v)
-        assert error(attend_in_int8(q, k, v, kernels), exact) < 0.03
-        v[:] = 0
-        assert not attend_in_int8(q, k, v, kernels).any()
+        for q, k, v in zip(*heads(ROWS + 90, apart=apart), strict=True):
+            exact_HPd = F.scaled_dot_product_attention(q, k, v)
+            got_PD = attend_in_int8(summed(q, k, v), len(q), kernels)
+            assert error(got_PD, exact_HPd.transpose(0, 1).flatten(1)) < 0.03
+
+
+def test_keys_that_lie_to_one_side_and_values_of_one_size_cost_no_precision() -> None:
+    kernels = pytest.importorskip("vlm.kernels")
+    q, k, v = (part[0] for part in heads(MANY))
+    mean_3d = k.mean(1)
+    told = kernels.bytes_of_heads(summed(q, k, v).arrays(), len(q), kernels.threads())
+    queries, steps, keys, scales, values, sizes = map(torch.from_numpy, told)
+    assert error(queries * steps[..., None], q) < 0.01
+    assert error(keys * scales[..., None], k - mean_3d[:, None]) < 0.01
+    assert error(values * sizes.view(3, 1, -1), v) < 0.015
+    assert values.abs().amax((1,)).eq(127).all()  # each channel's largest takes all there is
 
 
 def test_softmax_in_two_planes_is_softmax() -> None:
@@ -77,14 +100,14 @@ def test_int8_layers_of_many_patches_take_the_quickest(monkeypatch: pytest.Monke
     monkeypatch.setattr("vlm.wide_attention.bf16_is_faster", lambda: form == "bf16")
     torch.manual_seed(0)
     layer = SiglipAttention(VisionConfig(hidden_size=32, num_attention_heads=2)).requires_grad_(False)
-    hidden = torch.randn(1, MANY, 32)
+    hidden = torch.randn(2, MANY, 32)
     with torch.inference_mode():
         exact = layer(hidden)
         assert not called
         to_int8(layer)
         assert error(layer(hidden), exact) < 0.05
         layer(hidden[:, : MANY // 2])
-    assert called == ([] if form == "torch" else [form])
+    assert called == {"int8": ["int8"] * 2, "bf16": ["bf16"], "torch": []}[form]  # int8: window by window
 
 
 def test_a_large_rounded_tower_gives_memory_back_layer_by_layer(monkeypatch: pytest.MonkeyPatch) -> None:
