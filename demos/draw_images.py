@@ -75,20 +75,20 @@ def font(size: int) -> ImageFont.FreeTypeFont:
 
 
 def receipt() -> Image.Image:
-    """A till receipt of six 224-pixel windows."""
-    page = Image.new("RGB", (448, 672), PAPER)
+    """A till receipt that is cut into two 224-pixel windows beside the whole."""
+    page = Image.new("RGB", (416, 640), PAPER)
     draw = ImageDraw.Draw(page)
-    draw.text((224, 46), "CORNER SHOP", INK, font(40), anchor="mm")
-    draw.text((224, 88), "12 Mill Lane", FADED, font(24), anchor="mm")
-    draw.text((224, 118), "14 March 2025  17:42", FADED, font(24), anchor="mm")
-    _dashes(draw, 148, page.width)
-    _columns(draw, _GOODS, top=182, step=42)
-    _dashes(draw, 392, page.width)
-    draw.text((34, 436), "TOTAL", INK, font(42), anchor="lm")
-    draw.text((414, 436), "24.85", INK, font(42), anchor="rm")
-    _columns(draw, (("Cash", "30.00"), ("Change", "5.15")), top=492, step=40)
-    _dashes(draw, 564, page.width)
-    draw.text((224, 616), "Thank you!", INK, font(32), anchor="mm")
+    draw.text((208, 30), "CORNER SHOP", INK, font(40), anchor="mm")
+    draw.text((208, 72), "12 Mill Lane", FADED, font(24), anchor="mm")
+    draw.text((208, 102), "14 March 2025  17:42", FADED, font(24), anchor="mm")
+    _dashes(draw, 132, page.width)
+    _columns(draw, _GOODS, top=166, step=42)
+    _dashes(draw, 376, page.width)
+    draw.text((26, 420), "TOTAL", INK, font(42), anchor="lm")
+    draw.text((390, 420), "24.85", INK, font(42), anchor="rm")
+    _columns(draw, (("Cash", "30.00"), ("Change", "5.15")), top=476, step=40)
+    _dashes(draw, 548, page.width)
+    draw.text((208, 600), "Thank you!", INK, font(32), anchor="mm")
     return page
 
 
@@ -262,12 +262,12 @@ def draw_all(folder: Path = FOLDER) -> list[Path]:
 def _columns(draw: ImageDraw.ImageDraw, rows: Sequence[tuple[str, str]], *, top: int, step: int) -> None:
     """Names on the left edge of a receipt, prices on the right."""
     for row, (name, price) in enumerate(rows):
-        draw.text((34, top + row * step), name, INK, font(28), anchor="lm")
-        draw.text((414, top + row * step), price, INK, font(28), anchor="rm")
+        draw.text((26, top + row * step), name, INK, font(28), anchor="lm")
+        draw.text((390, top + row * step), price, INK, font(28), anchor="rm")
 
 
 def _dashes(draw: ImageDraw.ImageDraw, y: int, width: int) -> None:
-    for x in range(34, width - 34, 14):
+    for x in range(26, width - 26, 14):
         draw.line((x, y, x + 7, y), FADED, 2)
 
 

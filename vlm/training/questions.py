@@ -127,7 +127,7 @@ def _one(page: Page, rng: random.Random, decoys: Sequence[str]) -> Question | No
             (12 if counted else 0, lambda: _line(page, rng)),
             (2 if counted else 0, lambda: _said(rng.choice(COUNT_LINES), str(len(page.lines)))),
             (7, lambda: _contains(page, rng, decoys)),
-            (6 if drawn else 12, lambda: absent_question(page, rng, decoys)),
+            (6 if drawn else 10, lambda: absent_question(page, rng, decoys)),
         ]
     if page.facts:
         kinds += [(60, lambda: fact_question(page, rng)), (0 if drawn else 5, lambda: _confirm(page, rng))]

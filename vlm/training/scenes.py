@@ -47,10 +47,10 @@ class Scenes:
         self.text = self.typesetter.text
         self.templates = templates_of(split)
         self._kinds: tuple[tuple[float, Callable[[Scene], Page | None]], ...] = (
-            (19, self.lines),
-            (35, self.document),
-            (21, self.shapes),
-            (25, self.chart),
+            (27, self.lines),
+            (49, self.document),
+            (15, self.shapes),
+            (9, self.chart),
         )
 
     def page(self, scene: Scene) -> Page:
