@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 __all__ = ["VLM", "Answer", "Options", "RemoteVLM", "Sampling"]
 
-# torch then asks for memory in pages of 2 MB where the system has them: what a layer writes is new memory, and
-# taking it page by 4 KB page is a tenth of an int8 product's time. Read at torch's first tensor.
+# torch then asks for memory by 2 MB where the system has such pages: what a layer writes is new memory, and
+# to take it by 4 KB is a tenth of an int8 product's time. Read at torch's first tensor.
 os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 
 _HOMES = {
