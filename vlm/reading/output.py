@@ -20,6 +20,7 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from pan_and_scan import Window
@@ -201,7 +202,8 @@ def _md_between(following: PageText) -> str:
 
 
 def _md_first(title: str, page: PageText) -> str:
-    return "" if page.file == title else _md_label(page)  # else there may be pages of other files
+    alone = Path(page.file).name == Path(title).name
+    return "" if alone else _md_label(page)  # there may be pages of other files
 
 
 def _md_label(page: PageText) -> str:
