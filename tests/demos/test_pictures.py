@@ -30,7 +30,7 @@ def test_an_image_is_one_picture_with_a_small_thumbnail(tmp_path: Path, engine: 
     path = upload(tmp_path, IMAGES / "receipt.png")
     [one] = pictures_of(engine.vlm(), [path], "", "What?", lambda status: None)
     assert (one.name, one.path, one.page) == ("receipt.png", path, 1)
-    assert one.open().size == (448, 672)
+    assert one.open().size == (416, 640)
     assert one.thumb.startswith("data:image/webp;base64,") and len(one.thumb) < 20_000
 
 
