@@ -256,20 +256,21 @@ class _Asking:
         self, before: Conversation, talk: Conversation, ask: Ask, how: tuple[Any, ...]
     ) -> Iterator[list[Any]]:
         name, settings = Chosen.of(how)
-        box: Any = _BUSY
+        box: Any = _busy()
+        cleared = False
         untouched = [gr.skip()] * 5
         try:
             vlm = yield from relayed(
-                loaded(self._models, name), lambda status: [gr.skip(), _BUSY, gr.skip(), status, *untouched]
+                loaded(self._models, name), lambda status: [gr.skip(), _busy(), gr.skip(), status, *untouched]
             )
             for now, status in respond(vlm, talk, ask, settings):
                 last = bool(now.turns) and now.turns[-1].said is not None
                 saw = self._panel(now) if last else untouched
                 yield [_messages(now), _IDLE if last else box, now, status, *saw]
-                box = gr.skip()  # cleared once: what is typed meanwhile stays
+                box, cleared = gr.skip(), True  # cleared once: what is typed meanwhile stays
         except REFUSED as error:
             asked = {"text": ask.question, "files": list(ask.files)}
-            if box is not _BUSY:
+            if cleared:
                 yield [_messages(before), gr.update(**_IDLE_BUTTONS, value=asked), before, "", *untouched]
             raise refusal(error) from None
 
@@ -286,7 +287,12 @@ class _Asking:
 
 _IDLE_BUTTONS: dict[str, Any] = {"submit_btn": True, "stop_btn": False}
 _IDLE = gr.update(**_IDLE_BUTTONS)
-_BUSY = gr.update(value=None, submit_btn=False, stop_btn=True)
+
+
+def _busy() -> dict[str, Any]:
+    """An empty box with a stop button; made anew each time, because Gradio takes the value out of it."""
+    update: dict[str, Any] = gr.update(value=None, submit_btn=False, stop_btn=True)
+    return update
 
 
 def _still_there(talk: Conversation | None) -> Conversation:

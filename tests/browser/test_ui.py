@@ -81,6 +81,17 @@ def test_a_picture_can_be_pasted_or_dropped(chat: Opened, handed: str) -> None:
     chat.clean()
 
 
+def test_the_box_is_empty_after_every_question(chat: Opened) -> None:
+    chat.attach(IMAGES / "notice.png")
+    for count in (1, 2):
+        chat.type(f"Question {count}?")
+        chat.send()
+        chat.answered(count)
+        chat.page.wait_for_function("document.querySelector('#question textarea').value === ''")
+        assert chat.page.locator("#question .thumbnail-item").count() == 0
+    chat.clean()
+
+
 def test_a_picture_can_be_taken(chat: Opened) -> None:
     page = chat.page
     page.get_by_role("button", name="Camera").click()
