@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -18,10 +17,6 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 __all__ = ["VLM", "Answer", "Options", "RemoteVLM", "Sampling"]
-
-# torch then asks for memory by 2 MB where the system has such pages: what a layer writes is new memory, and
-# to take it by 4 KB is a tenth of an int8 product's time. Read at torch's first tensor.
-os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 
 _HOMES = {
     "VLM": "session", "Answer": "answer", "Options": "session", "RemoteVLM": "remote", "Sampling": "sampling",

@@ -21,14 +21,12 @@ from vlm.errors import OutageError, UsageError, VlmError
 from vlm.fields import Field, evidence_of, field_spans, fields_of
 from vlm.options import Options
 from vlm.reading.ink import ink_of, is_blank
-from vlm.reading.loops import loop_of, unlooped
+from vlm.reading.loops import LOOP, loop_of, unlooped
 from vlm.reading.record import FieldText, PageText
 from vlm.reading.sources import SourcePage
 from vlm.reading.transcribe import ReadOptions, unread
 from vlm.reading.upright import Turn, angle_of, turned, ways_up
 from vlm.sampling import Sampling
-
-LOOP = "a value repeats itself without end"
 
 
 def fields_question(constraint: Constraint) -> str:

@@ -18,6 +18,7 @@ LONGEST = 200  # characters of a piece
 SAID = 48  # characters a loop must fill at least
 TIMES = 4  # a piece must come at least so often
 LISTED = 16  # or so often, where whole values come again and again, as in a list
+LOOP = "a value repeats itself without end"
 WARMER = 0.5  # temperature of the second try
 CHECKED = 24  # characters between looks at what is being said
 
@@ -76,4 +77,4 @@ def ask_for_json(
         answer = unlooped(vlm.stream(images, question, tried, captions))
         if answer is not None:
             return answer
-    raise UsageError("a value of the answer repeats itself without end: ask for fewer fields, or for another")
+    raise UsageError(f"{LOOP}: ask for fewer fields, or for others")
