@@ -22,7 +22,7 @@ from vlm.answer import NOT_IN_IMAGE, Answer
 from vlm.asking import Model
 from vlm.errors import OutageError, UsageError, VlmError
 from vlm.options import Options
-from vlm.reading.ink import SPECKS, Row, ink_of, rows_of
+from vlm.reading.ink import SPECKS, Row, ink_of, is_blank, rows_of
 from vlm.reading.loops import CHECKED, SAID, loop_of
 from vlm.reading.record import Block, Box, Line, PageText, around
 from vlm.reading.sources import OpenedPage, SourcePage
@@ -137,10 +137,9 @@ class PageReader:
         """
         ink = ink_of(image)
         blank = replace(empty, source="model", model=self.vlm.name)  # an empty page is no failure
-        specks = ink.mean() < SPECKS  # the back of a scan: dust, a punch hole
-        letters = sum(row.letters for row in rows_of(ink)) if specks else FEWEST
-        if specks and not letters:
+        if is_blank(ink):
             return blank
+        letters = sum(row.letters for row in rows_of(ink)) if ink.mean() < SPECKS else FEWEST
         said, turn = self._best_way_up(image, angle_of(ink))
         if letters < FEWEST and not any(part.lines for part in said):
             return blank
